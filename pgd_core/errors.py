@@ -1,0 +1,134 @@
+"""Every error this project raises on purpose.
+
+    PgdError
+    ├── BadRequest          the caller can mend it
+    │   ├── InvalidSpec         a field is unknown, impossible, or does not fit another
+    │   ├── NotFound            no such job, teacher, data set, upload or artifact
+    │   └── Forbidden           a path outside the allowed roots
+    ├── Conflict            the thing is not in a state that allows this
+    │   ├── IllegalMove         a job cannot go from this state to that one
+    │   ├── NotReady            a teacher or data set is still being checked, or was rejected
+    │   └── LeaseLost           another worker owns the job now; stop
+    └── RunFailed           an attempt ended; `reason` decides what follows
+        ├── DatasetUnusable     bad_dataset
+        ├── TeacherUnusable     bad_teacher
+        ├── WeightsUnusable     bad_weights
+        ├── TrainingDiverged    diverged
+        ├── OutOfMemory         out_of_memory
+        └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
+
+A message names the thing, its value and the way out. None of these knows HTTP or Celery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One thing wrong with one field."""
+
+    pointer: str  # JSON pointer into the request or the spec, such as "/student/width"
+    message: str
+
+
+class PgdError(Exception):
+    """Root of the tree."""
+
+    code = "error"
+
+    def __init__(self, message: str, problems: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+
+
+class BadRequest(PgdError):
+    """The caller can mend it."""
+
+    code = "bad_request"
+
+
+class InvalidSpec(BadRequest):
+    """A field is unknown, impossible, or does not fit another."""
+
+    code = "invalid_spec"
+
+
+class NotFound(BadRequest):
+    """No such thing."""
+
+    code = "not_found"
+
+
+class Forbidden(BadRequest):
+    """Outside what this server allows."""
+
+    code = "forbidden"
+
+
+class Conflict(PgdError):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """A job cannot go from its state to the one asked for."""
+
+    code = "illegal_move"
+
+
+class NotReady(Conflict):
+    """A teacher or data set is still being checked, or was rejected."""
+
+    code = "not_ready"
+
+
+class LeaseLost(Conflict):
+    """Another worker owns the job now; the caller must stop."""
+
+    code = "lease_lost"
+
+
+class RunFailed(PgdError):
+    """An attempt ended; `code` is the reason that decides what follows (`jobs.job.Reason`)."""
+
+    code = "internal_error"
+
+
+class DatasetUnusable(RunFailed):
+    """The data set cannot be trained on."""
+
+    code = "bad_dataset"
+
+
+class TeacherUnusable(RunFailed):
+    """The teacher's checkpoint does not fit its declaration."""
+
+    code = "bad_teacher"
+
+
+class WeightsUnusable(RunFailed):
+    """A backbone's weights cannot be had or do not fit."""
+
+    code = "bad_weights"
+
+
+class TrainingDiverged(RunFailed):
+    """A loss became NaN or infinite."""
+
+    code = "diverged"
+
+
+class OutOfMemory(RunFailed):
+    """The device's memory does not hold this batch."""
+
+    code = "out_of_memory"
+
+
+class StoppedBySignal(RunFailed):
+    """Asked to stop; a checkpoint was written."""
+
+    code = "stopped"

@@ -1,0 +1,210 @@
+"""A job: its states, its legal moves, and what each ending means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pgd_core.errors import IllegalMove
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"  # claimed; its trainer is being started
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.PAUSED, JobState.CANCELLED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.PAUSED,
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+FINAL_STATES = frozenset(state for state, moves in MOVES.items() if not moves)
+LEASED_STATES = frozenset({JobState.STARTING, JobState.RUNNING})
+
+
+def check_move(old: JobState, new: JobState) -> None:
+    """Raise IllegalMove unless a job may go from `old` to `new`."""
+    if new not in MOVES[old]:
+        allowed = ", ".join(sorted(MOVES[old])) or "nothing: it has ended"
+        raise IllegalMove(f"a job that is {old} cannot become {new}; it can become {allowed}")
+
+
+class Reason(StrEnum):
+    """Why an attempt ended; alone decides the state that follows and whether to try again."""
+
+    COMPLETED = "completed"
+    CANCELLED_BY_USER = "cancelled_by_user"
+    PAUSED_BY_USER = "paused_by_user"
+    STOPPED = "stopped"  # the worker shuts down; a checkpoint was written
+    PREEMPTED = "preempted"
+    WORKER_LOST = "worker_lost"  # lease ran out, or the trainer died without a word
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_DATASET = "bad_dataset"
+    BAD_TEACHER = "bad_teacher"
+    BAD_WEIGHTS = "bad_weights"
+    INVALID_SPEC = "invalid_spec"
+    DIVERGED = "diverged"
+    MAX_DURATION = "max_duration"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows an attempt that ended for a reason."""
+
+    state: JobState  # QUEUED: try again, while attempts are left; FAILED when none is
+    counts_as_attempt: bool = True  # whether it uses one of the job's attempts up
+
+
+ENDINGS: dict[Reason, Ending] = {
+    Reason.COMPLETED: Ending(JobState.SUCCEEDED),
+    Reason.CANCELLED_BY_USER: Ending(JobState.CANCELLED),
+    Reason.PAUSED_BY_USER: Ending(JobState.PAUSED, counts_as_attempt=False),
+    Reason.STOPPED: Ending(JobState.QUEUED, counts_as_attempt=False),
+    Reason.PREEMPTED: Ending(JobState.QUEUED, counts_as_attempt=False),
+    Reason.WORKER_LOST: Ending(JobState.QUEUED),
+    Reason.OUT_OF_MEMORY: Ending(JobState.FAILED),
+    Reason.BAD_DATASET: Ending(JobState.FAILED),
+    Reason.BAD_TEACHER: Ending(JobState.FAILED),
+    Reason.BAD_WEIGHTS: Ending(JobState.FAILED),
+    Reason.INVALID_SPEC: Ending(JobState.FAILED),
+    Reason.DIVERGED: Ending(JobState.FAILED),
+    Reason.MAX_DURATION: Ending(JobState.FAILED),
+    Reason.INTERNAL_ERROR: Ending(JobState.FAILED),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as stored."""
+
+    id: str  # UUIDv7
+    kind: str
+    name: str
+    spec: dict[str, Any]  # `JobSpec` as JSON, defaults filled in
+    spec_sha256: str
+    state: JobState
+    reason: Reason | None  # why the last attempt ended, or the job did
+    message: str  # the reason in words, for people
+    pool: str
+    priority: int  # higher first
+    attempt: int  # number of the running or last attempt; 0 before the first
+    failures: int  # attempts used up
+    max_attempts: int
+    cancel_requested: bool
+    worker: str | None
+    lease_token: str | None
+    progress: dict[str, Any]  # the last `ProgressLine` of training
+    result: dict[str, Any]  # metrics.json of a job that succeeded
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    lease_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to run one attempt; every write names its token."""
+
+    job_id: str
+    attempt: int
+    lease_token: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history."""
+
+    sequence: int
+    job_id: str
+    at: datetime
+    kind: str  # submitted, claimed, started, requeued, cancel_requested, succeeded, failed, …
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that an attempt published."""
+
+    job_id: str
+    attempt: int
+    name: str
+    size: int  # bytes
+    sha256: str
+    key: str  # where it lies in the file store
+    media_type: str
+
+
+class CheckState(StrEnum):
+    """A registered data set or teacher: usable only when ready."""
+
+    CHECKING = "checking"
+    READY = "ready"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registered COCO data set."""
+
+    id: str
+    name: str
+    state: CheckState
+    train_annotations: str
+    train_images: str
+    val_annotations: str
+    val_images: str
+    classes: tuple[str, ...]
+    sha256: str  # of annotations and pictures; "" before the check
+    report: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A registered teacher: a detector's weights as safetensors, with their declaration."""
+
+    id: str
+    name: str
+    state: CheckState
+    model: dict[str, Any]  # `DetectorSpec`
+    classes: tuple[str, ...]
+    source_job: str | None
+    upload: str | None
+    key: str  # of the safetensors in the file store; "" before the check
+    sha256: str
+    message: str  # why it was rejected
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a user sent."""
+
+    id: str
+    filename: str
+    size: int
+    sha256: str
+    key: str
+    created_at: datetime

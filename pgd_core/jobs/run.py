@@ -1,0 +1,89 @@
+"""The trainer's contract: the file it is given, the lines it appends, the folder it leaves.
+
+    FOLDER/run.json        in: RunSpec
+    FOLDER/stop            in: once it exists, write a checkpoint and end
+    FOLDER/progress.jsonl  out: one `ProgressLine` a line
+    FOLDER/work/           out: checkpoints to resume from
+    FOLDER/outputs/        out: what is published; complete only with outcome `succeeded`
+    FOLDER/outcome.json    out: `Outcome`, written last
+
+The trainer is `python -m pgd_core.training FOLDER/run.json FOLDER`; it knows no database.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from pgd_core.jobs.spec import DetectorSpec, JobSpec, Strict
+
+RUN_FILE = "run.json"
+STOP_FILE = "stop"
+PROGRESS_FILE = "progress.jsonl"
+OUTCOME_FILE = "outcome.json"
+LOG_FILE = "trainer.log"
+OUTPUTS_FOLDER = "outputs"
+WORK_FOLDER = "work"
+
+
+class DatasetFiles(Strict):
+    """A checked COCO data set on this machine."""
+
+    train_annotations: Path
+    train_images: Path
+    val_annotations: Path
+    val_images: Path
+    classes: tuple[str, ...]  # in the order of the category ids
+    sha256: str
+
+
+class TeacherFile(Strict):
+    """A registered teacher on this machine."""
+
+    weights: Path  # safetensors
+    sha256: str
+    model: DetectorSpec
+    classes: tuple[str, ...]
+
+
+class RunSpec(Strict):
+    """Everything one attempt needs, ids resolved to files."""
+
+    job: JobSpec
+    dataset: DatasetFiles
+    teacher: TeacherFile | None = None
+    weights_folder: Path | None = None  # where `file:NAME` backbone weights lie
+    earlier_attempts: tuple[Path, ...] = ()  # folders to resume from, newest first
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ProgressLine(BaseModel):
+    """One line of progress.jsonl."""
+
+    type: Literal["train", "validation", "stage"]
+    at: str  # ISO 8601, UTC
+    variant: str = ""  # detector | distilled | plain | head_only | teacher
+    message: str = ""  # a stage, for people
+    iteration: int = 0  # within the variant
+    total_iterations: int = 0
+    epoch: float = 0.0
+    done: float = Field(0.0, ge=0, le=1)  # of the whole job, twins and evaluation included
+    eta_s: float | None = None  # of the whole job
+    losses: dict[str, float] = {}
+    distillation_losses: dict[str, float] = {}
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    memory_mb: float | None = None
+    images_per_s: float | None = None
+    metrics: dict[str, Any] = {}
+
+
+class Outcome(BaseModel):
+    """How an attempt ended, by the trainer's own word."""
+
+    status: Literal["succeeded", "failed", "stopped"]
+    reason: str  # `jobs.job.Reason`
+    message: str = ""
+    result: dict[str, Any] = {}  # of the job, when it succeeded: metrics.json

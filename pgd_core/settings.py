@@ -1,0 +1,45 @@
+"""Settings of a process, from `PGD_` environment variables. Built only in composition roots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One frozen object; what belongs to a job is in its spec, never here."""
+
+    model_config = SettingsConfigDict(env_prefix="PGD_", frozen=True)
+
+    data_folder: Path = Field(
+        Path("pgd-data"), description="Files, attempts, the embedded database."
+    )
+    database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in the data folder.")
+    redis_url: str = Field(
+        "", description="Celery's broker; default: the embedded server's socket in the data folder."
+    )
+    dataset_roots: tuple[Path, ...] = Field(
+        (), description="Folders that data sets may be registered from (JSON list)."
+    )
+    weights_folder: Path | None = Field(None, description="Where `file:NAME` backbone weights lie.")
+    max_upload_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload.")
+    pool: str = Field("default", description="The pool that a worker serves.")
+    device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="Device of the trainers.")
+    lease_s: float = Field(60, gt=0, description="How long a silent worker keeps a job.")
+    heartbeat_s: float = Field(10, gt=0, description="Time between a worker's heartbeats.")
+    stop_grace_s: float = Field(30, gt=0, description="Time a trainer has to write a checkpoint.")
+    reconcile_s: float = Field(15, gt=0, description="Time between the reconciler's rounds.")
+    max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
+    max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
+
+    def resolved_database_url(self) -> str:
+        """The URL in force."""
+        return self.database_url or f"sqlite:///{self.data_folder.resolve() / 'pgd.sqlite'}"
+
+    def resolved_redis_url(self) -> str:
+        """The URL in force."""
+        return self.redis_url or f"redis+socket://{self.data_folder.resolve() / 'redis.sock'}"
