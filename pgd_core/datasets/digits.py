@@ -35,9 +35,9 @@ Box = tuple[int, int, int, int]  # XYXY, pixels
 
 @dataclass(frozen=True)
 class Scans:
-    """Handwritten digits cropped to their ink."""
+    """Handwritten digits cropped to their ink and an empty margin of one pixel."""
 
-    glyphs: list[Image.Image]  # mode L, at most 8x8
+    glyphs: list[Image.Image]  # mode L, at most 10x10
     labels: list[int]
 
 
@@ -58,24 +58,20 @@ def write_digit_scenes(
     if not 64 <= size <= 2048:
         raise InvalidSpec(f"size = {size} pixels: choose 64 to 2048")
     files = DatasetFiles.under(folder)
-    total = images + val_images
-    for split, (scans, count, annotations, image_folder) in enumerate(
-        zip(
-            _split_scans(seed),
-            (images, val_images),
-            (files.train_annotations, files.val_annotations),
-            (files.train_images, files.val_images),
-            strict=True,
-        )
-    ):
+    train_scans, val_scans = _split_scans(seed)
+    splits = (
+        (train_scans, images, files.train_annotations, files.train_images),
+        (val_scans, val_images, files.val_annotations, files.val_images),
+    )
+    for split, (scans, count, annotation_file, image_folder) in enumerate(splits):
         image_folder.mkdir(parents=True, exist_ok=True)
         coco = CocoSplit(DIGIT_NAMES)
         for index in range(count):
             rng = np.random.default_rng([seed, split, index])
             _write_scene(coco, image_folder / f"{index:06d}.jpg", *_scene(scans, size, rng))
             if progress:
-                progress(split * images + index + 1, total)
-        coco.write(annotations)
+                progress(split * images + index + 1, images + val_images)
+        coco.write(annotation_file)
     return files
 
 
@@ -95,7 +91,7 @@ def _cropped(pixels: NDArray[np.float64], labels: NDArray[np.int64]) -> Scans:
     glyphs = []
     for scan in pixels:
         x1, y1, x2, y2 = _ink_box(scan > 2)
-        ink = scan[y1:y2, x1:x2] * (255 / 16)
+        ink = np.pad(scan[y1:y2, x1:x2], 1) * (255 / 16)
         glyphs.append(Image.fromarray(ink.astype(np.uint8)))
     return Scans(glyphs, labels.tolist())
 
@@ -130,7 +126,8 @@ def _scene(
         if box is not None:
             _paint(canvas, glyph, box, _ink_colour(canvas, box, rng))
             objects.append((scans.labels[pick], box))
-    canvas += rng.normal(0, rng.uniform(0.01, 0.05), canvas.shape).astype(np.float32)
+    noise = np.float32(rng.uniform(0.01, 0.05))
+    canvas += rng.standard_normal(canvas.shape, np.float32) * noise
     return canvas, objects
 
 
@@ -150,7 +147,8 @@ def _background(size: int, rng: np.random.Generator) -> Canvas:
         else:
             sides = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
             draw.arc(sides, float(rng.uniform(0, 360)), float(rng.uniform(0, 360)), colour, width)
-    return np.asarray(picture, np.float32) / 255
+    canvas: Canvas = np.asarray(picture, np.float32) / np.float32(255)
+    return canvas
 
 
 def _scatter_fragments(canvas: Canvas, scans: Scans, rng: np.random.Generator) -> None:
@@ -158,9 +156,9 @@ def _scatter_fragments(canvas: Canvas, scans: Scans, rng: np.random.Generator) -
     size = len(canvas)
     for _ in range(rng.integers(0, 5)):
         glyph = scans.glyphs[int(rng.integers(len(scans.glyphs)))]
-        left, top = (int(rng.integers(0, side - side // 2 + 1)) for side in glyph.size)
+        left, top = (int(rng.integers(0, 2)) * (side // 2) for side in glyph.size)
         part = glyph.crop((left, top, left + glyph.width // 2, top + glyph.height // 2))
-        opacity = _enlarged(part, float(rng.uniform(6, 24)), rng)
+        opacity = _enlarged(part, float(rng.uniform(4, 16)), rng)
         height, width = opacity.shape
         x, y = int(rng.integers(size - width)), int(rng.integers(size - height))
         box = (x, y, x + width, y + height)
@@ -168,20 +166,20 @@ def _scatter_fragments(canvas: Canvas, scans: Scans, rng: np.random.Generator) -
 
 
 def _digit_side(size: int, rng: np.random.Generator) -> float:
-    """Length of the longer side, as often in [12, 24] as in [24, 48] pixels."""
+    """Length of the ink's longer side, as often in [12, 24] as in [24, 48] pixels."""
     largest = min(LARGEST_DIGIT, size * 0.6)
     return math.exp(rng.uniform(math.log(SMALLEST_DIGIT), math.log(largest)))
 
 
 def _enlarged(glyph: Image.Image, side: float, rng: np.random.Generator) -> Glyph:
     """The glyph at the given size, slightly turned, cropped to its visible ink."""
-    scale = side / max(glyph.size)
+    scale = side / (max(glyph.size) - 2)  # the margin does not count
     width, height = (max(2, round(length * scale)) for length in glyph.size)
     picture = glyph.resize((width, height), Image.Resampling.BICUBIC)
     picture = picture.rotate(
         float(rng.uniform(-12, 12)), resample=Image.Resampling.BILINEAR, expand=True
     )
-    opacity = (np.asarray(picture, np.float32) / 255 - 0.15).clip(0, 0.5) * 2
+    opacity = (np.asarray(picture, np.float32) / 255 - 0.2).clip(0, 0.5) * 2
     ink = opacity > VISIBLE_INK
     if not ink.any():  # an empty corner of a digit
         return opacity
