@@ -228,7 +228,7 @@ class DistillJob(Strict):
     twins: tuple[Literal["plain", "head_only"], ...] = Field(
         (),
         max_length=2,
-        description="The same student, seed and schedule without distillation, to measure the gain: "
+        description="The same student, seed, schedule without distillation, to measure the gain: "
         "`plain`, and `head_only` (with the inherited head).",
     )
     input: InputSpec = InputSpec()
