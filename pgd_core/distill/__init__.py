@@ -1,0 +1,18 @@
+"""Distillation methods as functions of tensors: what to distil, where, and how strongly.
+
+Knows torch and this project's errors only; detectors hand over plain tensors (`inputs`).
+"""
+
+from pgd_core.distill.inputs import GroundTruth, TeacherPredictions, TowerFeatures
+from pgd_core.distill.parameters import PgdParameters
+from pgd_core.distill.pgd import PredictionGuidedDistillation
+from pgd_core.distill.profiles import Profile
+
+__all__ = [
+    "GroundTruth",
+    "PgdParameters",
+    "PredictionGuidedDistillation",
+    "Profile",
+    "TeacherPredictions",
+    "TowerFeatures",
+]
