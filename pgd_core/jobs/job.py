@@ -124,6 +124,30 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Aftermath:
+    """What becomes of a job when its attempt has ended."""
+
+    state: JobState
+    reason: Reason
+    failures: int
+
+
+def aftermath(job: Job, reason: Reason) -> Aftermath:
+    """What `ENDINGS` makes of this job; IllegalMove when it cannot end so."""
+    ending = ENDINGS[reason]
+    failures = job.failures
+    if ending.counts_as_attempt and ending.state in (JobState.QUEUED, JobState.FAILED):
+        failures += 1
+    state = ending.state
+    if state in (JobState.QUEUED, JobState.PAUSED) and job.cancel_requested:
+        state, reason = JobState.CANCELLED, Reason.CANCELLED_BY_USER
+    elif state is JobState.QUEUED and failures >= job.max_attempts:
+        state = JobState.FAILED
+    check_move(job.state, state)
+    return Aftermath(state, reason, failures)
+
+
+@dataclass(frozen=True)
 class Claim:
     """A worker's right to run one attempt; every write names its token."""
 

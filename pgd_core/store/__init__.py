@@ -1,0 +1,8 @@
+"""The database: jobs, their history, data sets, teachers and uploads."""
+
+from pgd_core.store.engine import open_engine
+from pgd_core.store.jobs import SqlJobStore
+from pgd_core.store.library import SqlLibraryStore
+from pgd_core.store.migrate import migrate
+
+__all__ = ["SqlJobStore", "SqlLibraryStore", "migrate", "open_engine"]

@@ -1,0 +1,176 @@
+"""Data sets, teachers and uploads in SQL: `jobs.protocols.LibraryStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, Select, select, update
+from sqlalchemy.orm import Session
+from uuid_utils import uuid7
+
+from pgd_core.errors import IllegalMove, NotFound
+from pgd_core.jobs.job import CheckState, Dataset, Teacher, Upload
+from pgd_core.jobs.spec import DetectorSpec
+from pgd_core.store.engine import reading, writing
+from pgd_core.store.rows import dataset_of, storable, teacher_of, upload_of
+from pgd_core.store.tables import Base, DatasetRow, TeacherRow, UploadRow
+from pgd_core.store.times import database_now
+
+Row = TypeVar("Row", bound=Base)
+Checked = TypeVar("Checked", DatasetRow, TeacherRow)
+
+
+class SqlLibraryStore:
+    """Implements `LibraryStore`; see there what each method promises."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add_dataset(
+        self,
+        name: str,
+        train_annotations: str,
+        train_images: str,
+        val_annotations: str,
+        val_images: str,
+    ) -> Dataset:
+        row = DatasetRow(
+            id=str(uuid7()),
+            name=name,
+            state=CheckState.CHECKING,
+            train_annotations=train_annotations,
+            train_images=train_images,
+            val_annotations=val_annotations,
+            val_images=val_images,
+            created_at=database_now(),
+        )
+        with writing(self._engine) as session:
+            session.add(row)
+            session.flush()
+            return dataset_of(row)
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        with reading(self._engine) as session:
+            return dataset_of(_existing(session, DatasetRow, dataset_id, "data set"))
+
+    def datasets(self, *, after: str | None = None, limit: int = 50) -> Sequence[Dataset]:
+        with reading(self._engine) as session:
+            rows = session.scalars(_newest_first(DatasetRow, after, limit))
+            return [dataset_of(row) for row in rows]
+
+    def datasets_to_check(self) -> Sequence[Dataset]:
+        with reading(self._engine) as session:
+            return [dataset_of(row) for row in session.scalars(_to_check(DatasetRow))]
+
+    def dataset_checked(
+        self,
+        dataset_id: str,
+        *,
+        usable: bool,
+        report: dict[str, Any],
+        sha256: str,
+        classes: Sequence[str],
+    ) -> None:
+        values = {
+            "state": CheckState.READY if usable else CheckState.REJECTED,
+            "report": storable(report),
+            "sha256": sha256,
+            "classes": list(classes),
+        }
+        with writing(self._engine) as session:
+            _settle(session, DatasetRow, dataset_id, "data set", values)
+
+    def add_upload(self, upload: Upload) -> None:
+        with writing(self._engine) as session:
+            session.add(UploadRow(**vars(upload)))
+
+    def upload(self, upload_id: str) -> Upload:
+        with reading(self._engine) as session:
+            return upload_of(_existing(session, UploadRow, upload_id, "upload"))
+
+    def add_teacher(
+        self,
+        name: str,
+        model: DetectorSpec,
+        classes: Sequence[str],
+        *,
+        source_job: str | None = None,
+        upload: str | None = None,
+        key: str = "",
+        sha256: str = "",
+    ) -> Teacher:
+        row = TeacherRow(
+            id=str(uuid7()),
+            name=name,
+            state=CheckState.READY if key else CheckState.CHECKING,
+            model=model.model_dump(mode="json"),
+            classes=list(classes),
+            source_job=source_job,
+            upload=upload,
+            key=key,
+            sha256=sha256,
+            created_at=database_now(),
+        )
+        with writing(self._engine) as session:
+            if upload is not None:
+                _existing(session, UploadRow, upload, "upload")
+            session.add(row)
+            session.flush()
+            return teacher_of(row)
+
+    def teacher(self, teacher_id: str) -> Teacher:
+        with reading(self._engine) as session:
+            return teacher_of(_existing(session, TeacherRow, teacher_id, "teacher"))
+
+    def teachers(self, *, after: str | None = None, limit: int = 50) -> Sequence[Teacher]:
+        with reading(self._engine) as session:
+            rows = session.scalars(_newest_first(TeacherRow, after, limit))
+            return [teacher_of(row) for row in rows]
+
+    def teachers_to_check(self) -> Sequence[Teacher]:
+        with reading(self._engine) as session:
+            return [teacher_of(row) for row in session.scalars(_to_check(TeacherRow))]
+
+    def teacher_checked(
+        self, teacher_id: str, *, key: str = "", sha256: str = "", message: str = ""
+    ) -> None:
+        values = {
+            "state": CheckState.READY if key else CheckState.REJECTED,
+            "key": key,
+            "sha256": sha256,
+            "message": storable(message),
+        }
+        with writing(self._engine) as session:
+            _settle(session, TeacherRow, teacher_id, "teacher", values)
+
+
+def _existing(session: Session, table: type[Row], row_id: str, noun: str) -> Row:
+    row = session.get(table, row_id)
+    if row is None:
+        raise NotFound(f"no {noun} {row_id}")
+    return row
+
+
+def _newest_first(table: type[Checked], after: str | None, limit: int) -> Select[Checked]:
+    query = select(table).order_by(table.id.desc()).limit(limit)
+    return query if after is None else query.where(table.id < after)
+
+
+def _to_check(table: type[Checked]) -> Select[Checked]:
+    return select(table).where(table.state == CheckState.CHECKING).order_by(table.id)
+
+
+def _settle(
+    session: Session, table: type[Checked], row_id: str, noun: str, values: dict[str, Any]
+) -> None:
+    """The result of a check; a thing that was checked already keeps its first result."""
+    settled = session.scalar(
+        update(table)
+        .where(table.id == row_id, table.state == CheckState.CHECKING)
+        .values(**values)
+        .returning(table.id)
+    )
+    if settled is None:
+        state = _existing(session, table, row_id, noun).state
+        raise IllegalMove(f"{noun} {row_id} was checked before: it is {state}")

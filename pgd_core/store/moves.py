@@ -1,0 +1,117 @@
+"""How a job changes: guarded moves and the lines of its history, inside the caller's transaction.
+
+Every change names in its WHERE what it believes the job to be; a row that has moved on is not
+touched, and the caller learns of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from pgd_core.errors import IllegalMove, LeaseLost, NotFound
+from pgd_core.jobs.job import (
+    FINAL_STATES,
+    Artifact,
+    Claim,
+    Job,
+    JobState,
+    Reason,
+    aftermath,
+    check_move,
+)
+from pgd_core.store.rows import job_of, storable
+from pgd_core.store.tables import ArtifactRow, EventRow, JobRow
+from pgd_core.store.times import database_now
+
+
+def locked_job(session: Session, job_id: str) -> Job:
+    """The job, held until the transaction ends; NotFound when there is none."""
+    row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
+    if row is None:
+        raise NotFound(f"no job {job_id}; `GET /jobs` lists those there are")
+    return job_of(row)
+
+
+def claimed_job(session: Session, claim: Claim) -> Job:
+    """The job, held; LeaseLost when the claim no longer owns it."""
+    job = locked_job(session, claim.job_id)
+    if job.lease_token != claim.lease_token:
+        raise lease_lost(claim)
+    return job
+
+
+def lease_lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(
+        f"attempt {claim.attempt} no longer owns job {claim.job_id}: its lease ran out or the job "
+        "ended; stop"
+    )
+
+
+def move(session: Session, job: Job, state: JobState, **values: Any) -> Job:
+    """The job in its new state; the old state and the lease are guarded in SQL as well."""
+    check_move(job.state, state)
+    changed = session.scalar(
+        update(JobRow)
+        .where(JobRow.id == job.id, JobRow.state == job.state, _same_lease(job))
+        .values(state=state, **values)
+        .returning(JobRow)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    if changed is None:
+        raise IllegalMove(f"job {job.id} is no longer {job.state}; look at it again")
+    return job_of(changed)
+
+
+def end_attempt(
+    session: Session,
+    job: Job,  # leased
+    reason: Reason,
+    message: str,
+    *,
+    result: dict[str, Any] | None = None,
+    artifacts: Sequence[Artifact] = (),
+) -> Job:
+    """End the attempt: requeued, paused or ended, as the reason says."""
+    after = aftermath(job, reason)
+    ended = move(
+        session,
+        job,
+        after.state,
+        reason=after.reason,
+        message=storable(message),
+        failures=after.failures,
+        lease_token=None,
+        lease_expires_at=None,
+        worker=None,
+        hinted_at=None,
+        result=storable(result or {}),
+        finished_at=database_now() if after.state in FINAL_STATES else None,
+    )
+    session.add_all(ArtifactRow(**vars(artifact)) for artifact in artifacts)
+    kind = "requeued" if after.state is JobState.QUEUED else str(after.state)
+    data = {"attempt": job.attempt, "reason": after.reason, "message": message}
+    add_event(session, job.id, kind, data)
+    return ended
+
+
+def add_event(session: Session, job_id: str, kind: str, data: dict[str, Any]) -> None:
+    """A line of history; the caller holds the job's row, so numbers neither clash nor skip."""
+    last = select(func.coalesce(func.max(EventRow.sequence), 0)).where(EventRow.job_id == job_id)
+    sequence = session.scalar(last) or 0
+    session.add(
+        EventRow(
+            job_id=job_id, sequence=sequence + 1, at=database_now(), kind=kind, data=storable(data)
+        )
+    )
+    session.flush()
+
+
+def _same_lease(job: Job) -> ColumnElement[bool]:
+    if job.lease_token is None:
+        return JobRow.lease_token.is_(None)
+    return JobRow.lease_token == job.lease_token

@@ -1,0 +1,91 @@
+"""Rows of the tables as the objects of `jobs`, and what JSON columns may hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from pgd_core.jobs.job import (
+    Artifact,
+    CheckState,
+    Dataset,
+    Event,
+    Job,
+    JobState,
+    Reason,
+    Teacher,
+    Upload,
+)
+from pgd_core.jobs.run import ProgressLine
+
+if TYPE_CHECKING:
+    from pgd_core.store.tables import (
+        ArtifactRow,
+        DatasetRow,
+        EventRow,
+        JobRow,
+        TeacherRow,
+        UploadRow,
+    )
+
+
+def job_of(row: JobRow) -> Job:
+    values = _values(row, Job)
+    values["state"] = JobState(row.state)
+    values["reason"] = Reason(row.reason) if row.reason else None
+    return Job(**values)
+
+
+def event_of(row: EventRow) -> Event:
+    return Event(**_values(row, Event))
+
+
+def artifact_of(row: ArtifactRow) -> Artifact:
+    return Artifact(**_values(row, Artifact))
+
+
+def dataset_of(row: DatasetRow) -> Dataset:
+    values = _values(row, Dataset)
+    return Dataset(**values | {"state": CheckState(row.state), "classes": tuple(row.classes)})
+
+
+def teacher_of(row: TeacherRow) -> Teacher:
+    values = _values(row, Teacher)
+    return Teacher(**values | {"state": CheckState(row.state), "classes": tuple(row.classes)})
+
+
+def upload_of(row: UploadRow) -> Upload:
+    return Upload(**_values(row, Upload))
+
+
+def line_as_json(line: ProgressLine) -> dict[str, Any]:
+    """A line of progress without what it leaves at its default."""
+    stored = storable(line.model_dump(exclude_defaults=True))
+    assert isinstance(stored, dict)
+    return stored | {"type": line.type, "at": line.at}
+
+
+def storable(value: Any) -> Any:
+    """The value without NaN, infinity and NUL, which JSON or PostgreSQL cannot hold.
+
+    A number that is not finite leaves its mapping (a diverging loss is a gap in its curve), and
+    becomes null in a list.
+    """
+    if isinstance(value, dict):
+        return {
+            str(name): storable(item) for name, item in value.items() if not _is_not_finite(item)
+        }
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    return None if _is_not_finite(value) else value
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _values(row: Any, kind: type[Any]) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(kind)}

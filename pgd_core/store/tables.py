@@ -1,0 +1,164 @@
+"""The tables. The database is the truth about jobs; whatever Redis holds may be lost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from pgd_core.store.times import UtcTime
+
+_ID = String(36)
+_WORD = String(32)
+_SHA256 = String(64)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy's declaration
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        datetime: UtcTime,
+    }
+
+
+class JobRow(Base):
+    """A job; see `jobs.job.Job` for the fields."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue", "pool", "state", "priority", "id"),
+        Index("ix_jobs_lease", "state", "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    kind: Mapped[str] = mapped_column(_WORD)
+    name: Mapped[str] = mapped_column(String(200))
+    spec: Mapped[dict[str, Any]]
+    spec_sha256: Mapped[str] = mapped_column(_SHA256)
+    state: Mapped[str] = mapped_column(_WORD)
+    reason: Mapped[str | None] = mapped_column(_WORD)
+    message: Mapped[str] = mapped_column(Text, default="")
+    pool: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[int]
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    worker: Mapped[str | None] = mapped_column(String(200))
+    lease_token: Mapped[str | None] = mapped_column(String(64))
+    lease_expires_at: Mapped[datetime | None]
+    hinted_at: Mapped[datetime | None]  # when workers were last told of it; None: never
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """A line of a job's history; numbered from 1 within the job."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(_WORD)
+    data: Mapped[dict[str, Any]]
+
+
+class ProgressRow(Base):
+    """A `ProgressLine`; numbered from 1 within the job, over all its attempts."""
+
+    __tablename__ = "job_progress"
+    __table_args__ = (Index("ix_job_progress_type", "job_id", "type", "sequence"),)
+
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    attempt: Mapped[int]
+    type: Mapped[str] = mapped_column(_WORD)
+    line: Mapped[dict[str, Any]]
+
+
+class ArtifactRow(Base):
+    """A file that an attempt published."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(_SHA256)
+    key: Mapped[str] = mapped_column(String(500))
+    media_type: Mapped[str] = mapped_column(String(100))
+
+
+class DatasetRow(Base):
+    """A registered COCO data set."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (Index("ix_datasets_state", "state"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(_WORD)
+    train_annotations: Mapped[str] = mapped_column(Text)
+    train_images: Mapped[str] = mapped_column(Text)
+    val_annotations: Mapped[str] = mapped_column(Text)
+    val_images: Mapped[str] = mapped_column(Text)
+    classes: Mapped[list[str]] = mapped_column(default=list)
+    sha256: Mapped[str] = mapped_column(_SHA256, default="")
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime]
+
+
+class UploadRow(Base):
+    """A file that a user sent."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(_SHA256)
+    key: Mapped[str] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+
+
+class TeacherRow(Base):
+    """A registered teacher."""
+
+    __tablename__ = "teachers"
+    __table_args__ = (Index("ix_teachers_state", "state"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(_WORD)
+    model: Mapped[dict[str, Any]]
+    classes: Mapped[list[str]]
+    source_job: Mapped[str | None] = mapped_column(_ID, ForeignKey("jobs.id"))
+    upload: Mapped[str | None] = mapped_column(_ID, ForeignKey("uploads.id"))
+    key: Mapped[str] = mapped_column(String(500), default="")
+    sha256: Mapped[str] = mapped_column(_SHA256, default="")
+    message: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]

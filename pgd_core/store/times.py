@@ -1,0 +1,56 @@
+"""The database's clock: what time it is there, and how a time is stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ColumnElement
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An instant: aware UTC in Python; `timestamptz` in PostgreSQL, UTC text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002  SQLAlchemy's signature
+    ) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class database_now(ColumnElement[datetime]):  # noqa: N801  reads as an SQL function
+    """The database's time, shifted; leases of many machines are compared on this one clock."""
+
+    type = UtcTime()
+    inherit_cache = False  # the shift is part of the text
+
+    def __init__(self, shift: timedelta = timedelta(0)) -> None:
+        self.shift_s = shift.total_seconds()
+
+
+@compiles(database_now, "sqlite")
+def _sqlite_now(element: database_now, _compiler: SQLCompiler, **_: Any) -> str:
+    # %f is seconds with milliseconds; three zeros make it SQLAlchemy's own text of a time, so
+    # that times compare as text.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.shift_s:+f} seconds')"
+
+
+@compiles(database_now, "postgresql")
+def _postgresql_now(element: database_now, _compiler: SQLCompiler, **_: Any) -> str:
+    # Not now(): that is when the transaction began, before it waited for a lock.
+    return f"(clock_timestamp() + make_interval(secs => {element.shift_s:f}))"

@@ -1,0 +1,56 @@
+"""Every test of the store runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
+from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
+from pgd_core.store.engine import writing
+from pgd_core.store.tables import Base
+from tests.servers import postgres_url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres() -> str:
+    url = postgres_url()
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'pgd.sqlite'}"
+        migrate(url)
+    else:
+        url = request.getfixturevalue("migrated_postgres")
+    engine = open_engine(url)
+    with writing(engine) as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            session.execute(table.delete())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def jobs(engine: Engine) -> SqlJobStore:
+    return SqlJobStore(engine)
+
+
+@pytest.fixture
+def library(engine: Engine) -> SqlLibraryStore:
+    return SqlLibraryStore(engine)
+
+
+@pytest.fixture
+def model() -> DetectorSpec:
+    return DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet18"))
+
+
+@pytest.fixture
+def spec(model: DetectorSpec) -> TrainJob:
+    return TrainJob(kind="train", name="a student", dataset="digits", model=model)

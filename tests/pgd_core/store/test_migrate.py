@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+
+from pgd_core.store import migrate, open_engine
+from pgd_core.store.engine import writing
+from pgd_core.store.migrate import alembic_config
+from pgd_core.store.tables import Base
+from tests.servers import postgres_url
+
+
+def test_the_migrations_build_exactly_the_tables_of_the_models(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrating_again_keeps_what_is_there(engine, jobs, spec):
+    job = jobs.submit(spec)
+
+    migrate(engine.url.render_as_string(hide_password=False))
+
+    assert jobs.get(job.id) == job
+
+
+def test_processes_that_start_together_migrate_once(tmp_path):
+    for url in (f"sqlite:///{tmp_path / 'new.sqlite'}", postgres_url()):
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(_migrate_alone, [url] * 4))
+
+
+def test_the_working_directory_does_not_matter(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    migrate(f"sqlite:///{tmp_path / 'new.sqlite'}")
+
+
+def test_downgrading_leaves_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    migrate(url)
+    engine = open_engine(url)
+    config = alembic_config()
+    with writing(engine) as session:
+        config.attributes["connection"] = session.connection()
+        command.downgrade(config, "base")
+
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def _migrate_alone(url: str) -> None:
+    migrate(url)

