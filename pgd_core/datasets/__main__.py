@@ -1,18 +1,26 @@
-"""`python -m pgd_core.datasets`: writes the demo data sets."""
+"""`python -m pgd_core.datasets`: checks a data set, or writes a demo one.
+
+The check is meant to run as a process of its own: it reads files from people we do not trust.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgd_core.datasets.digits import write_digit_scenes
-from pgd_core.errors import PgdError
+from pgd_core.datasets.coco import DatasetReport, check_dataset
+from pgd_core.datasets.layout import DatasetFiles, write_text_whole
+from pgd_core.errors import InvalidSpec, PgdError
+
+MAX_CPU_S = 4 * 3600
+MAX_REPORT_BYTES = 2**28
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The process's exit code: 0 done, 2 the arguments or the surroundings do not allow it."""
+    """The exit code: 0 done or usable, 1 not usable, 2 the arguments or surroundings are wrong."""
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.command(parsed))
@@ -25,6 +33,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pgd_core.datasets")
     commands = parser.add_subparsers(required=True)
 
+    check = commands.add_parser("check", help="report all faults of a COCO-style data set")
+    check.add_argument("train_annotations", type=Path)
+    check.add_argument("train_images", type=Path)
+    check.add_argument("val_annotations", type=Path)
+    check.add_argument("val_images", type=Path)
+    check.add_argument("--report", type=Path, help="where the report goes as JSON")
+    check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
+    check.set_defaults(command=_check)
+
     digits = commands.add_parser("digits", help="write scenes of handwritten digits")
     digits.add_argument("folder", type=Path)
     digits.add_argument("--images", type=int, default=1200)
@@ -35,7 +52,58 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(parsed: argparse.Namespace) -> int:
+    if parsed.report and not parsed.report.parent.is_dir():
+        raise InvalidSpec(f"--report {parsed.report}: its folder does not exist; create it first")
+    _limit_process(int(parsed.memory_gb * 2**30))
+    report = check_dataset(
+        DatasetFiles(
+            parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
+        )
+    )
+    if parsed.report:
+        write_text_whole(parsed.report, report.model_dump_json(indent=2))
+    sys.stdout.write(_summary(report))
+    return 0 if report.usable else 1
+
+
+def _limit_process(memory_bytes: int) -> None:
+    """Bounds what a hostile file can cost, where the system has such limits."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: MAX_CPU_S,
+        resource.RLIMIT_FSIZE: MAX_REPORT_BYTES,
+        resource.RLIMIT_AS: memory_bytes or resource.RLIM_INFINITY,
+    }
+    for kind, limit in wanted.items():
+        soft, hard = resource.getrlimit(kind)
+        known = [each for each in (soft, hard, limit) if each != resource.RLIM_INFINITY]
+        with contextlib.suppress(OSError, ValueError):  # macOS refuses some
+            resource.setrlimit(kind, (min(known, default=resource.RLIM_INFINITY), hard))
+
+
+def _summary(report: DatasetReport) -> str:
+    lines = [
+        f"{name}: {split.images} images, {split.annotations} annotations"
+        for name, split in (("train", report.train), ("val", report.val))
+    ]
+    lines.append(f"{len(report.classes)} classes: {', '.join(report.classes[:20])}")
+    for kind, findings in (("error", report.errors), ("warning", report.warnings)):
+        lines += [
+            f"{kind} {found.code} x {found.count}: {found.pointer}: {found.message}"
+            for found in findings
+        ]
+    lines.append("usable" if report.usable else "NOT usable")
+    return "\n".join(lines).encode("ascii", "backslashreplace").decode() + "\n"
+
+
 def _digits(parsed: argparse.Namespace) -> int:
+    from pgd_core.datasets.digits import write_digit_scenes  # numpy is only in the worker
+
     files = write_digit_scenes(
         parsed.folder, parsed.images, parsed.val_images, parsed.size, parsed.seed
     )
