@@ -1,0 +1,50 @@
+# make dev | demo | up | check | test | lock
+# One virtual environment, .venv, built from constraints.txt.
+
+PYTHON ?= python3
+DATA ?= digits
+SEED ?= 0
+BIN := .venv/bin
+STAMP := .venv/.built
+
+.PHONY: dev demo up check test lock
+
+dev: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make dev PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[dev]'
+	touch $@
+
+# Teacher, distilled student and its undistilled twins on a real service, in minutes.
+demo: $(STAMP)
+	$(BIN)/pgd demo --data $(DATA) --seed $(SEED)
+
+# The whole service on this machine, until Ctrl-C.
+up: $(STAMP)
+	$(BIN)/pgd up
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+# Renew constraints.txt from what pyproject.toml asks for; torch and the detectors stay pinned.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	grep -E '^(torch|mmdet|mmengine|mmcv-lite)==' constraints.txt > .venv-lock/pins.txt
+	.venv-lock/bin/pip install --quiet -c .venv-lock/pins.txt -e '.[dev]'
+	{ echo '# The exact versions that the checks ran with. `make lock` renews this file.'; \
+	  .venv-lock/bin/pip freeze --exclude pgd | sed 's/+cpu$$//'; } > .venv-lock/constraints.txt
+	mv .venv-lock/constraints.txt constraints.txt
+	rm -rf .venv-lock
