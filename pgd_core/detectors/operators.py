@@ -5,7 +5,7 @@ module of that name into `sys.modules`; where it is present it does nothing. The
 
     compiled operators  →  torchvision's, where it is installed  →  the ones below
 
-All three give the same results and the same parameter names, so that checkpoints interchange.
+All three agree to rounding, and the parameters have the same names: checkpoints interchange.
 Provided: nms, sigmoid focal loss, deformable convolution v1 and v2. Any other operator raises
 NotImplementedError, with its name, when it is called.
 
@@ -13,8 +13,8 @@ This file needs torch alone. It is also shipped beside an exported detector, as 
 
     import mmcv_operators, mmdet
 
-The functions have the order and the names of the C++ ones' arguments, because `mmcv.ops` calls
-them: results go into tensors made by the caller. Half precision is computed in float32.
+The functions take their arguments as the C++ ones do, because `mmcv.ops` calls them: results go
+into tensors made by the caller. Half precision is computed in float32.
 Letters: B images, C channels, (H, W) rows and columns, K kernel cells, D deform groups, N boxes.
 """
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
@@ -37,7 +38,7 @@ except (ImportError, OSError, RuntimeError):  # absent, or built for another tor
     torchvision = None
 
 EXTENSION = "mmcv._ext"
-IOU_MATRIX_CELLS = 1 << 22  # of one step of nms: a float matrix of 16 MB
+IOU_MATRIX_CELLS = 1 << 19  # of one step of nms: a float matrix of 2 MB stays in a CPU's cache
 COLUMN_CELLS = 1 << 27  # of one step of a deformable convolution: 512 MB of sampled input
 
 
@@ -348,13 +349,14 @@ def _positions(
     """Where each kernel cell reads: the plain convolution's position, moved by the offset."""
     out_size = offset.shape[2:]
     axes = zip(kernel, out_size, *geometry, strict=True)
+    count = partial(torch.arange, dtype=offset.dtype, device=offset.device)
     rows, columns = (
-        torch.arange(cells)[:, None] * dilation + torch.arange(length) * stride - padding
+        count(cells)[:, None] * dilation + count(length) * stride - padding
         for cells, length, stride, padding, dilation in axes
     )
     moves = offset.reshape(-1, *kernel, 2, *out_size)
-    y = moves[:, :, :, 0] + rows[:, None, :, None].to(offset)  # (B * D, K_h, K_w, H_out, W_out)
-    x = moves[:, :, :, 1] + columns[:, None, :].to(offset)
+    y = moves[:, :, :, 0] + rows[:, None, :, None]  # (B * D, K_h, K_w, H_out, W_out)
+    x = moves[:, :, :, 1] + columns[:, None, :]
     return y.flatten(1, 3), x.flatten(1, 3)
 
 
