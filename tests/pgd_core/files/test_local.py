@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from pgd_core.errors import Forbidden, NotFound
+from pgd_core.files import LocalFileStore
+
+
+@pytest.fixture
+def files(tmp_path):
+    return LocalFileStore(tmp_path / "files")
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(b"weights" * 300_000)  # over one chunk
+    return path
+
+
+def test_a_file_comes_back_with_its_size_and_checksum(files, source):
+    content = source.read_bytes()
+
+    size, sha256 = files.put("jobs/1/2/student.pth", source)
+
+    assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert files.path("jobs/1/2/student.pth").read_bytes() == content
+    with files.open("jobs/1/2/student.pth") as stored:
+        assert stored.read() == content
+
+
+def test_putting_again_replaces_the_file(files, source):
+    files.put("a", source)
+    source.write_bytes(b"new")
+    files.put("a", source)
+
+    assert files.path("a").read_bytes() == b"new"
+
+
+def test_a_copy_that_fails_leaves_what_was_there_and_nothing_beside_it(files, source, tmp_path):
+    files.put("a/b", source)
+
+    with pytest.raises(FileNotFoundError):
+        files.put("a/b", tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        files.put("a/b", tmp_path)
+
+    folder = files.path("a/b").parent
+    assert [path.name for path in folder.iterdir()] == ["b"]
+    assert files.path("a/b").read_bytes() == source.read_bytes()
+
+
+def test_a_file_that_is_not_there_is_not_found(files):
+    with pytest.raises(NotFound):
+        files.open("none")
+    with pytest.raises(NotFound):
+        files.path("none")
+    files.delete("none")
+
+
+def test_a_deleted_file_is_gone(files, source):
+    files.put("a", source)
+    files.delete("a")
+
+    with pytest.raises(NotFound):
+        files.path("a")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "a/",
+        "./a",
+        ".hidden",
+        "a\\b",
+        "a\x00",
+        "a\n",
+    ],
+)
+def test_a_key_cannot_leave_the_folder(files, source, key):
+    for use in (lambda: files.put(key, source), lambda: files.path(key), lambda: files.delete(key)):
+        with pytest.raises(Forbidden):
+            use()
