@@ -77,6 +77,6 @@ class _WeightedAttentionDistance(torch.autograd.Function):
         student, teacher_attention, weight = ctx.saved_tensors
         attention = channel_attention(student, ctx.tau)
         slope = (attention - teacher_attention).sign_()
-        mean_slope = (slope * attention).mean(dim=1, keepdim=True)
-        slope = slope.sub_(mean_slope).mul_(attention).mul_(grad * weight / ctx.tau)
-        return slope.mul_(student.sign()), None, None, None
+        product = slope * attention
+        slope.sub_(product.mean(dim=1, keepdim=True)).mul_(attention).mul_(grad * weight / ctx.tau)
+        return slope.mul_(torch.sign(student, out=product)), None, None, None
