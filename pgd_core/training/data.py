@@ -1,0 +1,129 @@
+"""Loaders of training and validation pictures, through MMDetection's own pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate, worker_init_fn
+from torch.utils.data import DataLoader, Subset
+
+from pgd_core.errors import DatasetUnusable
+from pgd_core.jobs.run import DatasetFiles
+from pgd_core.jobs.spec import InputSpec
+from pgd_core.training.sampling import Pictures, ResumableBatches, SeededPictures
+
+Config = dict[str, Any]
+
+
+def train_pipeline(spec: InputSpec) -> list[Config]:
+    """Read, resize (to one of several short sides), flip, pack."""
+    shorts = spec.multi_scale_short_sides or (spec.short_side,)
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations", "with_bbox": True},
+        {
+            "type": "RandomChoiceResize",
+            "scales": [(max(spec.long_side, short), short) for short in shorts],
+            "keep_ratio": True,
+        },
+        {"type": "RandomFlip", "prob": spec.flip_probability},
+        {"type": "PackDetInputs"},
+    ]
+
+
+def val_pipeline(spec: InputSpec) -> list[Config]:
+    """Read, resize, pack; boxes stay in the original picture's pixels."""
+    meta = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": (spec.long_side, spec.short_side), "keep_ratio": True},
+        {"type": "PackDetInputs", "meta_keys": meta},
+    ]
+
+
+def train_loader(
+    files: DatasetFiles,
+    spec: InputSpec,
+    *,
+    images_per_pass: int,
+    seed: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[Any]:
+    """Batches by number: set `batch_sampler.start` and `.stop`, then iterate.
+
+    Pictures without objects are left out, as MMDetection does on COCO.
+    """
+    coco = _dataset(
+        files.train_annotations,
+        files.train_images,
+        files.classes,
+        train_pipeline(spec),
+        filter_cfg={"filter_empty_gt": True, "min_size": 1},
+    )
+    if len(coco) == 0:
+        raise DatasetUnusable(
+            f"{files.train_annotations.name} has no picture with an object to train on"
+        )
+    dataset = SeededPictures(coco)
+    batches = ResumableBatches(dataset.wide(), images_per_pass, seed, rank, world_size)
+    return _loader(dataset, workers, batch_sampler=batches)
+
+
+def val_loader(
+    files: DatasetFiles,
+    spec: InputSpec,
+    *,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[Any]:
+    """Every validation picture once, shared out to the processes."""
+    coco = _dataset(
+        files.val_annotations, files.val_images, files.classes, val_pipeline(spec), test_mode=True
+    )
+    share = Subset(Pictures(coco), range(rank, len(coco), world_size))
+    return _loader(share, workers, batch_size=batch_size)
+
+
+def category_ids(annotations: Path) -> list[int]:
+    """The data set's category ids, sorted: entry i is label i."""
+    return sorted(category["id"] for category in json.loads(annotations.read_bytes())["categories"])
+
+
+def _dataset(
+    annotations: Path, images: Path, classes: tuple[str, ...], pipeline: list[Config], **more: Any
+) -> Any:
+    return DATASETS.build(
+        {
+            "type": "CheckedCocoDataset",
+            "ann_file": str(annotations),
+            "data_prefix": {"img": str(images)},
+            "metainfo": {"classes": classes},
+            "pipeline": pipeline,
+            **more,
+        }
+    )
+
+
+def _loader(dataset: Any, workers: int, **more: Any) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=pseudo_collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_quiet_worker if workers else None,
+        **more,
+    )
+
+
+def _quiet_worker(worker_id: int) -> None:
+    """One thread a worker; the seeds come with every picture."""
+    worker_init_fn(worker_id, num_workers=1, rank=0, seed=0, disable_subprocess_warning=True)
+    torch.set_num_threads(1)

@@ -1,0 +1,187 @@
+"""What happens between steps: progress, divergence, validation with a checkpoint, stopping."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import dist
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from pgd_core.errors import StoppedBySignal, TrainingDiverged
+from pgd_core.training.checkpoints import save_checkpoint
+from pgd_core.training.loop import snapshot
+from pgd_core.training.progress import Reporter
+from pgd_core.training.schedule import Schedule
+
+LINES_PER_RUN = 200  # about how many progress lines a run writes
+
+
+class ProgressHook(Hook):  # type: ignore[misc]
+    """A line every few steps; raises TrainingDiverged when a loss stops being finite."""
+
+    priority = "NORMAL"  # before the scheduler moves the learning rate on
+
+    def __init__(
+        self, reporter: Reporter, variant: str, schedule: Schedule, images_per_step: int
+    ) -> None:
+        self.reporter, self.variant, self.schedule = reporter, variant, schedule
+        self.images_per_step = images_per_step
+        self.interval = min(50, max(1, schedule.steps // LINES_PER_RUN))
+        self._finite: Tensor | None = None  # of every step since the last line, on the device
+        self._clock, self._clock_step = time.monotonic(), 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock."""
+        self._clock, self._clock_step = time.monotonic(), runner.iter
+
+    def after_train_iter(self, runner: Runner, outputs: dict[str, Tensor], **_: Any) -> None:
+        """Watch each step on the device; look at it, and wait for it, once a line."""
+        finite = torch.isfinite(outputs["loss"].detach())
+        self._finite = finite if self._finite is None else self._finite & finite
+        step = runner.iter
+        if step % self.interval and not self.schedule.validates(step):
+            return
+        self._refuse_divergence(step, outputs)
+        losses = {k: float(v.detach()) for k, v in outputs.items() if "loss" in k}
+        now = time.monotonic()
+        speed = self.images_per_step * (step - self._clock_step) / max(now - self._clock, 1e-9)
+        self._clock, self._clock_step = now, step
+        self.reporter.training(
+            self.variant,
+            step,
+            total_iterations=self.schedule.steps,
+            epoch=step / self.schedule.steps_per_epoch,
+            losses={k: v for k, v in losses.items() if not _is_distillation(k)},
+            distillation_losses={k: v for k, v in losses.items() if _is_distillation(k)},
+            learning_rate=runner.optim_wrapper.get_lr()["lr"][0],
+            grad_norm=_grad_norm(runner),
+            memory_mb=_memory_mb(),
+            images_per_s=round(speed, 2),
+        )
+
+    def _refuse_divergence(self, step: int, outputs: dict[str, Tensor]) -> None:
+        if self._finite is not None and not bool(self._finite):
+            bad = [name for name, value in outputs.items() if not bool(torch.isfinite(value).all())]
+            raise TrainingDiverged(
+                f"the loss of {self.variant} became NaN or infinite by step {step}"
+                + (f" ({', '.join(bad)})" if bad else "")
+                + "; lower learning_rate, lengthen warmup_iterations or use precision 'fp32'"
+            )
+        self._finite = None
+
+
+def _is_distillation(name: str) -> bool:
+    return name.startswith("loss_pgd")
+
+
+def _grad_norm(runner: Runner) -> float | None:
+    history = runner.message_hub.log_scalars.get("train/grad_norm")
+    return None if history is None else round(float(history.current()), 6)
+
+
+def _memory_mb() -> float:
+    """Peak memory: of the GPU's tensors, or of this process without a GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class ValidationHook(Hook):  # type: ignore[misc]
+    """Validates by the schedule, and writes a checkpoint after each validation."""
+
+    priority = "VERY_LOW"  # after the scheduler: a checkpoint holds the state of the next step
+
+    def __init__(
+        self,
+        folder: Path,
+        reporter: Reporter,
+        variant: str,
+        schedule: Schedule,
+        measure: Callable[[], dict[str, Any]],
+        on_metrics: Callable[[int, dict[str, Any]], None],
+    ) -> None:
+        self.folder, self.reporter, self.variant, self.schedule = (
+            folder,
+            reporter,
+            variant,
+            schedule,
+        )
+        self.measure, self.on_metrics = measure, on_metrics
+
+    def after_train_iter(self, runner: Runner, **_: Any) -> None:
+        """Measure, tell, save."""
+        step = runner.iter
+        if not self.schedule.validates(step):
+            return
+        metrics = self.measure()
+        self.on_metrics(step, metrics)
+        self.reporter.validation(
+            self.variant,
+            step,
+            total_iterations=self.schedule.steps,
+            epoch=step / self.schedule.steps_per_epoch,
+            metrics=metrics,
+        )
+        save_step(runner, self.folder)
+
+
+class StopHook(Hook):  # type: ignore[misc]
+    """Ends the run between two steps, with a checkpoint, once it is asked to stop."""
+
+    priority = "LOWEST"
+
+    def __init__(self, folder: Path, stop: StopRequest) -> None:
+        self.folder, self.stop = folder, stop
+
+    def after_train_iter(self, runner: Runner, **_: Any) -> None:
+        """All processes stop at the same step."""
+        if not self.stop.agreed():
+            return
+        save_step(runner, self.folder)
+        raise StoppedBySignal(f"stopped after step {runner.iter}, with a checkpoint")
+
+
+class StopRequest:
+    """A stop file, SIGTERM or SIGINT; remembered until the next step ends."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.signalled = False
+
+    def listen(self) -> None:
+        """Take SIGTERM and SIGINT as requests."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._remember)
+
+    def _remember(self, _number: int, _frame: Any) -> None:
+        self.signalled = True
+
+    def agreed(self) -> bool:
+        """Whether any of the processes was asked."""
+        mine = self.signalled or self.file.exists()
+        if dist.get_world_size() == 1:
+            return mine
+        flag = torch.tensor(float(mine), device=dist.get_comm_device())
+        dist.all_reduce(flag, op="max")
+        return bool(flag)
+
+    def check(self) -> None:
+        """Between two parts of a job: raise StoppedBySignal if asked."""
+        if self.agreed():
+            raise StoppedBySignal("stopped between two parts of the job")
+
+
+def save_step(runner: Runner, folder: Path) -> None:
+    """A checkpoint by the first process; the others wait for it."""
+    if dist.is_main_process():
+        save_checkpoint(folder, runner.iter, snapshot(runner))
+    dist.barrier()

@@ -1,0 +1,113 @@
+"""A whole job: the teacher measured, every variant trained, the comparison, the outputs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from mmengine import dist
+from mmengine.device import get_device
+from safetensors.torch import load_file
+from torch import nn
+
+from pgd_core.detectors.build import build_detector
+from pgd_core.evaluation.speed import model_cost
+from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, RunSpec
+from pgd_core.jobs.spec import EvaluateJob, InputSpec
+from pgd_core.training.artifacts import write_outputs
+from pgd_core.training.data import val_loader
+from pgd_core.training.hooks import StopRequest
+from pgd_core.training.models import load_teacher, trained_spec
+from pgd_core.training.progress import Reporter
+from pgd_core.training.validation import validate
+from pgd_core.training.variant import WEIGHTS, Context, train_variant, variants
+
+
+def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
+    """Do the job and fill `folder`/outputs; returns the content of metrics.json.
+
+    Raises a RunFailed, whose code is the reason, or StoppedBySignal with a checkpoint on disk.
+    """
+    reporter = Reporter(folder / PROGRESS_FILE if dist.is_main_process() else None)
+    stop = StopRequest(folder / STOP_FILE)
+    stop.listen()
+    teacher = None
+    result: dict[str, Any] = {}
+    if run.teacher is not None:
+        reporter.stage("loading the teacher", "teacher")
+        teacher = load_teacher(run.teacher, run.dataset.classes, run.job.input.size_divisor)
+        teacher.to(get_device())
+    context = Context(run, folder, reporter, stop, teacher)
+    if teacher is not None:
+        name = "detector" if isinstance(run.job, EvaluateJob) else "teacher"
+        result[name] = _measure_teacher(context, teacher)
+        stop.check()
+    for variant in variants(run):
+        trained = train_variant(context, variant)
+        cost = _student_cost(context, context.work(variant) / WEIGHTS)
+        result[variant.name] = {"metrics": trained["metrics"], "step": trained["step"], **cost}
+        stop.check()
+    if "distilled" in result:
+        result["gain"] = _gain(result)
+    if dist.is_main_process():
+        reporter.stage("writing the outputs")
+        write_outputs(run, variants(run), result, folder)
+    dist.barrier()
+    return result
+
+
+def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
+    run = context.run
+    context.reporter.stage("evaluating the teacher", "teacher")
+    training = run.job if isinstance(run.job, EvaluateJob) else run.job.training
+    loader = val_loader(
+        run.dataset,
+        run.job.input,
+        batch_size=max(1, training.batch_size // dist.get_world_size()),
+        workers=training.workers,
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+    )
+    metrics = validate(teacher, loader, run.dataset.val_annotations)
+    context.reporter.validation("teacher", 0, metrics=metrics)
+    return {"metrics": metrics, "cost": _cost(teacher, run.job.input)}
+
+
+def _student_cost(context: Context, weights: Path) -> dict[str, Any]:
+    run = context.run
+    model = build_detector(
+        trained_spec(run), len(run.dataset.classes), run.job.input.size_divisor
+    ).to(get_device())
+    model.load_state_dict(load_file(weights))
+    return {"cost": _cost(model.eval(), run.job.input)}
+
+
+def _cost(model: nn.Module, spec: InputSpec) -> dict[str, Any]:
+    """At the largest input, padded; a batch of one."""
+    height, width = (
+        -(-side // spec.size_divisor) * spec.size_divisor
+        for side in (spec.short_side, spec.long_side)
+    )
+    device = next(model.parameters()).device
+    picture = torch.zeros(1, 3, height, width, device=device)
+    forward = cast(Any, model).forward
+    cost = model_cost(
+        model,
+        lambda: forward(picture, None, mode="tensor"),
+        input_size=(height, width),
+        device=device,
+    )
+    values = asdict(cost)
+    return {"gflops": values.pop("gmacs"), **values}  # multiply-adds, as the field counts
+
+
+def _gain(result: dict[str, Any]) -> dict[str, float]:
+    """AP of the distilled student over each of its twins, in points."""
+
+    def ap(name: str) -> float:
+        return float(result[name]["metrics"]["AP"] or 0.0)
+
+    twins = [name for name in ("plain", "head_only") if name in result]
+    return {f"over_{name}": round(ap("distilled") - ap(name), 3) for name in twins}

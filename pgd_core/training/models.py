@@ -1,0 +1,127 @@
+"""The models of a job: its teacher, and its students with the weights they start from."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from pgd_core.detectors.build import build_detector
+from pgd_core.detectors.distiller import Distiller
+from pgd_core.detectors.weights import Weights, load_whole, misfit, read_weights
+from pgd_core.distill import PgdParameters, PredictionGuidedDistillation
+from pgd_core.errors import InvalidSpec, TeacherUnusable, WeightsUnusable
+from pgd_core.jobs.run import RunSpec, TeacherFile
+from pgd_core.jobs.spec import BackboneName, BackboneSpec, DetectorSpec, DistillJob, TrainJob
+from pgd_core.training.checkpoints import sha256_of
+
+CLASSIFIER = ("fc.", "classifier.")  # of ImageNet weights, no part of a backbone
+
+
+def load_teacher(teacher: TeacherFile, classes: tuple[str, ...], size_divisor: int) -> nn.Module:
+    """The teacher in evaluation mode; TeacherUnusable when it is not what was registered."""
+    if teacher.classes != classes:
+        raise TeacherUnusable(
+            f"the teacher knows {len(teacher.classes)} classes ({_few(teacher.classes)}), the data "
+            f"set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"
+        )
+    found = sha256_of(teacher.weights)
+    if found != teacher.sha256:
+        raise TeacherUnusable(
+            f"the teacher's file has sha256 {found}, registered was {teacher.sha256}; register it "
+            "anew"
+        )
+    model = build_detector(teacher.model, len(classes), size_divisor)
+    load_whole(model, _read_teacher(teacher), "the teacher's checkpoint", TeacherUnusable)
+    return model.eval().requires_grad_(False)
+
+
+def _read_teacher(teacher: TeacherFile) -> Weights:
+    try:
+        return read_weights(teacher.weights)
+    except WeightsUnusable as error:
+        raise TeacherUnusable(error.message) from error
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+
+
+def trained_spec(run: RunSpec) -> DetectorSpec:
+    """The detector that the job trains; a distilled student has its teacher's neck and head."""
+    if isinstance(run.job, TrainJob):
+        return run.job.model
+    if not isinstance(run.job, DistillJob) or run.teacher is None:
+        raise InvalidSpec(f"a job of kind {run.job.kind!r} with no teacher trains nothing")
+    return run.teacher.model.model_copy(update={"backbone": run.job.student})
+
+
+def fresh_detector(run: RunSpec) -> nn.Module:
+    """The detector before its first step: random neck and head, the backbone as specified."""
+    spec = trained_spec(run)
+    model = build_detector(spec, len(run.dataset.classes), run.job.input.size_divisor)
+    cast(Any, model).init_weights()
+    load_backbone(cast(nn.Module, model.backbone), spec.backbone, run)
+    return model
+
+
+def load_backbone(backbone: nn.Module, spec: BackboneSpec, run: RunSpec) -> None:
+    """Put `weights` of the spec into the backbone, whole; WeightsUnusable when they do not fit."""
+    if spec.weights == "none":
+        return
+    if spec.weights == "imagenet":
+        weights = _imagenet(spec)
+    else:
+        if run.weights_folder is None:
+            raise WeightsUnusable(
+                f"backbone weights {spec.weights!r} need a weights folder; set PGD_WEIGHTS_FOLDER"
+            )
+        weights = read_weights(run.weights_folder / spec.weights.removeprefix("file:"))
+    wanted = {
+        name.removeprefix("backbone."): value
+        for name, value in weights.items()
+        if not name.startswith(CLASSIFIER)
+    }
+    unexpected = set(misfit(backbone, wanted).unexpected)
+    heads = {name for name in unexpected if name.startswith(("neck.", "bbox_head."))}
+    fitting = {name: value for name, value in wanted.items() if name not in heads}
+    load_whole(backbone, fitting, f"backbone weights {spec.weights!r}", WeightsUnusable)
+
+
+def _imagenet(spec: BackboneSpec) -> Weights:
+    name = (
+        "mmcls://mobilenet_v2"
+        if spec.name is BackboneName.MOBILENET_V2
+        else f"torchvision://{spec.name}"
+    )
+    try:
+        loaded = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+    except Exception as error:
+        raise WeightsUnusable(
+            f"ImageNet weights {name} could not be downloaded ({type(error).__name__}); put the "
+            "file into the weights folder and use weights 'file:NAME'"
+        ) from error
+    return dict(loaded.get("state_dict", loaded))
+
+
+def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller:
+    """The student under its teacher, with the job's method."""
+    if not isinstance(run.job, DistillJob) or run.teacher is None:
+        raise InvalidSpec(f"a job of kind {run.job.kind!r} does not distil")
+    method, student_backbone = run.job.method, run.job.student.name
+    family = "mobilenet_v2" if student_backbone is BackboneName.MOBILENET_V2 else "resnet"
+    preset = PgdParameters.preset(run.teacher.model.detector, family, method.profile)
+    alpha = preset.alpha if method.alpha is None else method.alpha
+    parameters = PgdParameters(
+        xi_cls=method.xi_cls,
+        xi_reg=method.xi_reg,
+        top_k=method.top_k,
+        alpha=alpha,
+        beta=0.5 * alpha if method.beta is None else method.beta,
+        gamma=1.6 * alpha if method.gamma is None else method.gamma,
+        delta=method.delta,
+        tau=preset.tau if method.tau is None else method.tau,
+        profile=method.profile,
+    )
+    return Distiller(student, teacher, PredictionGuidedDistillation(parameters))

@@ -1,0 +1,40 @@
+"""The trainer's process: device, several processes, and library errors in our words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmdet.utils import register_all_modules
+from mmengine import dist
+from mmengine.logging import MMLogger
+
+from pgd_core.errors import InvalidSpec, OutOfMemory
+from pgd_core.jobs.run import RunSpec
+from pgd_core.training.job import run_job
+
+
+def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
+    """`run_job`, under torchrun where RANK is set."""
+    if run.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSpec("device 'cuda' was asked for, but torch sees no GPU")
+    cv2.setNumThreads(0)  # the loaders' processes are the parallelism
+    MMLogger.get_instance("pgd", log_level="WARNING")  # or every initialised tensor is a line
+    register_all_modules(init_default_scope=True)
+    if "RANK" in os.environ:
+        dist.init_dist("pytorch", backend="nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        return run_job(run, folder)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise OutOfMemory(
+                f"memory does not hold this batch ({str(error).splitlines()[0]}); lower "
+                "batch_size, raise accumulation, or use precision 'bf16'"
+            ) from error
+        raise
+    finally:
+        if dist.is_distributed():
+            torch.distributed.destroy_process_group()

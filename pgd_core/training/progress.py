@@ -1,0 +1,103 @@
+"""What a run says while it runs: lines of JSON for programs, lines of text for the log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pgd_core.jobs.run import ProgressLine
+
+
+@dataclass
+class Reporter:
+    """Appends `ProgressLine`s; knows how far the whole job is, twins included."""
+
+    path: Path | None  # None: this process is silent (not the first of several)
+    total_steps: int = 1  # of all variants
+    finished_steps: int = 0  # of the variants before this one
+    _started: float = field(default_factory=time.monotonic)
+    _steps_seen: int = 0  # made by this process: a resumed run must not count the others
+    _last_step: int | None = None
+
+    def stage(self, message: str, variant: str = "") -> None:
+        """Say what is being done."""
+        self._write(ProgressLine(type="stage", at=_now(), variant=variant, message=message))
+
+    def training(self, variant: str, step: int, **values: Any) -> None:
+        """After a step of training."""
+        self._write(
+            ProgressLine(
+                type="train",
+                at=_now(),
+                variant=variant,
+                iteration=step,
+                done=self._done(step),
+                eta_s=self._eta(step),
+                **values,
+            )
+        )
+
+    def validation(self, variant: str, step: int, **values: Any) -> None:
+        """After a validation."""
+        self._write(
+            ProgressLine(
+                type="validation",
+                at=_now(),
+                variant=variant,
+                iteration=step,
+                done=self._done(step),
+                eta_s=self._eta(step),
+                **values,
+            )
+        )
+
+    def begin_variant(self, step: int) -> None:
+        """A variant starts or resumes at this step."""
+        self._last_step = self.finished_steps + step
+
+    def end_variant(self, steps: int) -> None:
+        """A variant is finished."""
+        self.finished_steps += steps
+
+    def _done(self, step: int) -> float:
+        return min(1.0, (self.finished_steps + step) / self.total_steps)
+
+    def _eta(self, step: int) -> float | None:
+        """From this process's own speed, validations included."""
+        now = self.finished_steps + step
+        if self._last_step is not None:
+            self._steps_seen += max(0, now - self._last_step)
+        self._last_step = now
+        if not self._steps_seen:
+            return None
+        pace = (time.monotonic() - self._started) / self._steps_seen
+        return round(pace * max(0, self.total_steps - now), 1)
+
+    def _write(self, line: ProgressLine) -> None:
+        if self.path is None:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line.model_dump_json() + "\n")
+        print(_for_people(line), flush=True)  # noqa: T201  the trainer's log
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _for_people(line: ProgressLine) -> str:
+    head = f"{line.at[11:19]} {line.variant or 'job'}"
+    if line.type == "stage":
+        return f"{head}: {line.message}"
+    where = f"{line.iteration}/{line.total_iterations} (epoch {line.epoch:.2f})"
+    if line.type == "validation":
+        ap = line.metrics.get("AP")
+        return f"{head} {where}: AP {'–' if ap is None else f'{ap:.1f}'}"
+    terms = {**line.losses, **line.distillation_losses}
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+    return (
+        f"{head} {where}: {losses}; lr {line.learning_rate:.3g}, {line.images_per_s:.1f} images/s"
+    )
