@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     digits.add_argument("--size", type=int, default=160, help="pixels, both sides")
     digits.add_argument("--seed", type=int, default=0)
     digits.set_defaults(command=_digits)
+
+    trees = commands.add_parser("trees", help="write tiles of aerial photographs of trees")
+    trees.add_argument("folder", type=Path)
+    trees.add_argument("--wheel", type=Path, help="deepforest's wheel, if it is here already")
+    trees.add_argument("--size", type=int, default=256, help="pixels, a tile's longer side")
+    trees.set_defaults(command=_trees)
     return parser
 
 
@@ -107,6 +113,14 @@ def _digits(parsed: argparse.Namespace) -> int:
     files = write_digit_scenes(
         parsed.folder, parsed.images, parsed.val_images, parsed.size, parsed.seed
     )
+    sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
+    return 0
+
+
+def _trees(parsed: argparse.Namespace) -> int:
+    from pgd_core.datasets.trees import write_tree_tiles  # numpy is only in the worker
+
+    files = write_tree_tiles(parsed.folder, parsed.wheel, parsed.size)
     sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
     return 0
 
