@@ -1,0 +1,38 @@
+"""Example bodies in the OpenAPI document."""
+
+from __future__ import annotations
+
+from fastapi.openapi.models import Example
+
+_DATASET = "01990a6e-6c1f-7a52-b1a3-2f3f3c6d9a10"
+_TEACHER = "01990a71-02bd-7c60-9d55-5e0f7a1b4c22"
+
+JOB_EXAMPLES: dict[str, Example] = {
+    "distill": {
+        "summary": "Distil MobileNetV2 at half width, and measure what distillation gained",
+        "value": {
+            "kind": "distill",
+            "name": "street scenes, light",
+            "dataset": _DATASET,
+            "teacher": _TEACHER,
+            "student": {"name": "mobilenet_v2", "width": 0.5},
+            "method": {"name": "pgd"},
+            "twins": ["plain", "head_only"],
+            "input": {"long_side": 1333, "short_side": 800},
+            "training": {"epochs": 12, "batch_size": 16, "seed": 1},
+        },
+    },
+    "train": {
+        "summary": "Train a teacher",
+        "value": {
+            "kind": "train",
+            "dataset": _DATASET,
+            "model": {"detector": "fcos", "backbone": {"name": "resnet50", "weights": "imagenet"}},
+            "training": {"epochs": 12},
+        },
+    },
+    "evaluate": {
+        "summary": "Measure a teacher on the validation pictures",
+        "value": {"kind": "evaluate", "dataset": _DATASET, "teacher": _TEACHER},
+    },
+}

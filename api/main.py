@@ -1,0 +1,74 @@
+"""The HTTP API: `create_app` puts its parts together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from api import errors, openapi
+from api.limits import BodyLimit, RequestId
+from api.readiness import readiness_checks
+from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
+from api.services import Hints, Services
+from pgd_core.files.local import LocalFileStore
+from pgd_core.settings import Settings
+from pgd_core.store import SqlJobStore, SqlLibraryStore, open_engine
+from worker.queue import HintSender
+
+ROUTES = (jobs, history, artifacts, datasets, teachers, uploads, health, problem_pages)
+ABANDONED_AFTER_S = 24 * 3600
+
+
+def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
+    """The service over the database, files and queue that `settings` name.
+
+    The database must be migrated: /readyz says so where it is not.
+    """
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(settings.resolved_database_url())
+    sender = HintSender(settings.resolved_redis_url())
+    services = Services(
+        settings=settings,
+        jobs=SqlJobStore(engine),
+        library=SqlLibraryStore(engine),
+        files=LocalFileStore(settings.data_folder / "files"),
+        hints=hints or sender,
+        checks=readiness_checks(settings, engine),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _sweep(services.scratch_folder())
+        yield
+        sender.close()
+        engine.dispose()
+
+    app = FastAPI(
+        title="PGD",
+        version=version("pgd"),
+        summary="Distils light object detectors from heavy ones",
+        lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestId)
+    errors.install(app)
+    openapi.install(app)
+    for module in ROUTES:
+        app.include_router(module.router)
+    return app
+
+
+def _sweep(folder: Path) -> None:
+    """Remove half-arrived uploads that a killed process left long ago."""
+    oldest = time.time() - ABANDONED_AFTER_S
+    for file in folder.glob("*"):
+        if file.stat().st_mtime < oldest:
+            file.unlink(missing_ok=True)

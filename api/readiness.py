@@ -1,0 +1,65 @@
+"""Whether the parts that the service leans on answer: each check says what it found, or raises."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from pgd_core.settings import Settings
+from pgd_core.store.migrate import alembic_config
+
+LOW_WATER_BYTES = 256 * 2**20
+
+
+def readiness_checks(settings: Settings, engine: Engine) -> dict[str, Callable[[], str]]:
+    """The checks of /readyz, by name."""
+    return {
+        "database": lambda: _database(engine),
+        "migrations": lambda: _migrations(engine),
+        "redis": lambda: _redis(settings.resolved_redis_url()),
+        "disk": lambda: _disk(settings.data_folder),
+    }
+
+
+def ping_redis(url: str, timeout_s: float = 2.0) -> None:
+    """Raise unless a Redis answers at `url`; Celery's redis+socket:// is redis-py's unix://."""
+    client = redis.Redis.from_url(
+        url.replace("redis+socket://", "unix://", 1),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+    )
+    with client:
+        client.ping()
+
+
+def _database(engine: Engine) -> str:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return f"{engine.dialect.name} answers"
+
+
+def _migrations(engine: Engine) -> str:
+    with engine.connect() as connection:
+        found = set(MigrationContext.configure(connection).get_current_heads())
+    wanted = set(ScriptDirectory.from_config(alembic_config()).get_heads())
+    if found != wanted:
+        raise RuntimeError(f"the database is at {sorted(found)}, the code at {sorted(wanted)}")
+    return f"at {', '.join(sorted(found))}"
+
+
+def _redis(url: str) -> str:
+    ping_redis(url)
+    return "answers"
+
+
+def _disk(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    if free < LOW_WATER_BYTES:
+        raise RuntimeError(f"only {free // 2**20} MiB are free")
+    return f"{free // 2**20} MiB free"

@@ -1,0 +1,110 @@
+"""Taking a body in: to disk piece by piece, with a running sha256, never whole in memory."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import re
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi.concurrency import run_in_threadpool
+from uuid_utils import uuid7
+
+from api.errors import DigestMismatch, StorageFull, TooLarge
+from api.services import Services
+from pgd_core.errors import BadRequest
+from pgd_core.jobs.job import Upload
+
+SPARE_BYTES = 256 * 2**20  # left free on the disk
+
+
+async def receive_upload(
+    body: AsyncIterator[bytes],
+    services: Services,
+    *,
+    filename: str,
+    announced_size: str | None,
+    expected: tuple[str | None, str | None],  # hex sha256, Repr-Digest header
+) -> Upload:
+    """The body as a stored file; nothing of it is left when it is refused or breaks off."""
+    upload_id = str(uuid7())
+    digests = expected_digests(*expected)
+    scratch = services.scratch_folder() / upload_id
+    _check_room(scratch.parent, announced_size, services.settings.max_upload_bytes)
+    key = f"uploads/{upload_id}"
+    try:
+        sha256 = await _stream(body, scratch, services.settings.max_upload_bytes)
+        if any(digest != sha256 for digest in digests):
+            raise DigestMismatch(
+                f"the body's sha256 is {sha256}, not the one announced; send again"
+            )
+        size, _ = await run_in_threadpool(services.files.put, key, scratch)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("the server's disk is full; nothing was kept") from error
+        raise
+    finally:
+        scratch.unlink(missing_ok=True)
+    return Upload(upload_id, filename, size, sha256, key, datetime.now(UTC))
+
+
+async def _stream(body: AsyncIterator[bytes], path: Path, max_bytes: int) -> str:
+    """Write the body to `path`; its sha256."""
+    running, size = hashlib.sha256(), 0
+
+    def take(file: BinaryIO, piece: bytes) -> None:
+        running.update(piece)
+        file.write(piece)
+
+    with path.open("xb") as file:
+        async for piece in body:
+            size += len(piece)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            await run_in_threadpool(take, file, piece)
+    if size == 0:
+        raise BadRequest("the body is empty; send the file's bytes as the body")
+    return running.hexdigest()
+
+
+def _check_room(folder: Path, announced_size: str | None, max_bytes: int) -> None:
+    """Refuse at once what cannot fit; a body without Content-Length shows its size as it comes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = int(announced_size) if announced_size and announced_size.isdecimal() else 0
+    if size > max_bytes:
+        raise _too_large(max_bytes)
+    if shutil.disk_usage(folder).free < 2 * size + SPARE_BYTES:  # it is copied into the store
+        raise StorageFull(f"the server's disk has no room for {size} bytes")
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"the body is over {max_bytes} bytes, this server's limit (PGD_MAX_UPLOAD_BYTES)"
+    )
+
+
+def expected_digests(sha256: str | None, repr_digest: str | None) -> list[str]:
+    """The hex digests that the body must have; Repr-Digest's other algorithms are ignored."""
+    found = [sha256.lower()] if sha256 else []
+    for member in (repr_digest or "").split(","):
+        algorithm, _, value = member.strip().partition("=")
+        if algorithm.lower() == "sha-256":
+            found.append(_decoded(value))
+    return found
+
+
+def _decoded(value: str) -> str:
+    match = re.fullmatch(r":([A-Za-z0-9+/=]+):", value)
+    try:
+        digest = base64.b64decode(match.group(1), validate=True) if match else b""
+    except binascii.Error:
+        digest = b""
+    if len(digest) != 32:
+        raise BadRequest("Repr-Digest must be sha-256=:BASE64: of 32 bytes (RFC 9530)")
+    return digest.hex()

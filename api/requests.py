@@ -1,0 +1,124 @@
+"""What the API takes, but for the job's spec, which is `pgd_core.jobs.spec`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Path as UrlPart
+from pydantic import Field, StringConstraints, model_validator
+
+from pgd_core.jobs.job import JobState
+from pgd_core.jobs.spec import DetectorSpec, Strict
+
+# PostgreSQL stores no NUL, and nobody's name holds a line break.
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+ID = r"^[A-Za-z0-9-]{1,64}$"
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
+ServerPath = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NO_CONTROL)]
+IdInUrl = Annotated[str, UrlPart(pattern=ID)]
+
+
+class PageQuery(Strict):
+    """Which page of a list, newest first."""
+
+    after: str | None = Field(None, pattern=ID, description="`next_after` of the page before.")
+    limit: int = Field(50, ge=1, le=200)
+
+
+class JobsQuery(PageQuery):
+    """Which jobs."""
+
+    state: JobState | None = None
+    kind: Literal["train", "distill", "evaluate"] | None = None
+
+
+class SeriesQuery(Strict):
+    """Which piece of a numbered series, oldest first."""
+
+    after: int = Field(0, ge=0, le=2**53, description="`next_after` of the piece before.")
+    limit: int = Field(1000, ge=1, le=5000)
+
+
+class MetricsQuery(SeriesQuery):
+    """Which lines of progress."""
+
+    type: Literal["train", "validation", "stage"] | None = None
+
+
+class SubmitQuery(Strict):
+    """How a job is submitted."""
+
+    validate_only: bool = Field(False, description="Check everything, queue nothing.")
+
+
+class LogsQuery(Strict):
+    """Which log, and how much of its end."""
+
+    attempt: int | None = Field(None, ge=1, le=10_000, description="Default: the newest.")
+    tail_bytes: int = Field(64 * 1024, ge=1, le=1024 * 1024)
+
+
+class UploadQuery(Strict):
+    """What is being sent."""
+
+    filename: str = Field("", max_length=200, pattern=NO_CONTROL, description="A label only.")
+    sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="Checked if given.")
+
+
+class NewDataset(Strict):
+    """A folder with train.json, train/, val.json and val/, or the four paths one by one."""
+
+    name: Name
+    folder: ServerPath | None = Field(None, description="Absolute path on the server.")
+    train_annotations: ServerPath | None = None
+    train_images: ServerPath | None = None
+    val_annotations: ServerPath | None = None
+    val_images: ServerPath | None = None
+
+    @model_validator(mode="after")
+    def _folder_or_four(self) -> NewDataset:
+        four = [self.train_annotations, self.train_images, self.val_annotations, self.val_images]
+        given = [path is not None for path in four]
+        if self.folder is not None and any(given):
+            raise ValueError("give folder or the four paths, not both")
+        if self.folder is None and not all(given):
+            raise ValueError(
+                "give folder, or all of train_annotations, train_images, val_annotations, "
+                "val_images"
+            )
+        return self
+
+
+class TeacherSource(Strict):
+    """Where a teacher's weights come from."""
+
+    job: str | None = Field(None, max_length=64, description="A train or distill job that ended.")
+    upload: str | None = Field(None, max_length=64, description="An upload.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherSource:
+        if (self.job is None) == (self.upload is None):
+            raise ValueError("give job or upload, one of the two")
+        return self
+
+
+class NewTeacher(Strict):
+    """A teacher; from an upload it must be declared, from a job the job knows."""
+
+    name: Name
+    source: TeacherSource
+    model: DetectorSpec | None = Field(None, description="With an upload: what the weights are.")
+    classes: tuple[Name, ...] | None = Field(
+        None, min_length=1, max_length=10_000, description="With an upload: in the head's order."
+    )
+
+    @model_validator(mode="after")
+    def _declared_once(self) -> NewTeacher:
+        declared = [self.model is not None, self.classes is not None]
+        if self.source.upload is not None and not all(declared):
+            raise ValueError("a teacher from an upload needs model and classes")
+        if self.source.job is not None and any(declared):
+            raise ValueError("a teacher from a job takes model and classes from the job")
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes names one twice")
+        return self

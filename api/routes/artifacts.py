@@ -1,0 +1,47 @@
+"""What a job published: list and download."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi import Path as UrlPart
+from fastapi.responses import FileResponse, Response
+
+from api.downloads import ArtifactResponse, not_modified
+from api.openapi import problems
+from api.requests import NO_CONTROL, IdInUrl
+from api.schemas import ArtifactView, Page
+from api.services import ServicesDep
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
+NameInUrl = Annotated[str, UrlPart(max_length=200, pattern=NO_CONTROL)]
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get("", responses=problems(404))
+def list_artifacts(job_id: IdInUrl, services: ServicesDep) -> Page[ArtifactView]:
+    """Every file that the job published, with its sha256."""
+    items = [ArtifactView.of(artifact) for artifact in services.jobs.artifacts(job_id)]
+    return Page(items=items, has_more=False)
+
+
+@router.head("/{name}", include_in_schema=False)
+@router.get(
+    "/{name}",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/octet-stream": _BINARY}},
+        206: {"description": "The range asked for."},
+        304: {"description": "The caller has it already."},
+        **problems(400, 404, 416),
+    },
+)
+def download_artifact(
+    job_id: IdInUrl, name: NameInUrl, request: Request, services: ServicesDep
+) -> Response:
+    """One file; its ETag is its sha256, and ranges of it may be asked for."""
+    artifact = services.jobs.artifact(job_id, name)
+    if (answer := not_modified(artifact, request)) is not None:
+        return answer
+    return ArtifactResponse(artifact, services.files.path(artifact.key))

@@ -1,0 +1,74 @@
+"""What a job leaves while it runs: metrics, events, the trainer's log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse
+
+from api.openapi import problems
+from api.requests import IdInUrl, LogsQuery, MetricsQuery, SeriesQuery
+from api.schemas import EventView, MetricLine, Series
+from api.services import ServicesDep
+from pgd_core.errors import NotFound
+from pgd_core.jobs.run import LOG_FILE
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+
+@router.get("/metrics", responses=problems(404))
+def get_job_metrics(
+    job_id: IdInUrl, query: Annotated[MetricsQuery, Query()], services: ServicesDep
+) -> Series[MetricLine]:
+    """Lines of progress of every attempt: losses, learning rate, validation metrics."""
+    lines = services.jobs.progress_lines(
+        job_id, type=query.type, after=query.after, limit=query.limit + 1
+    )
+    items = [MetricLine(sequence=n, **line.model_dump()) for n, line in lines[: query.limit]]
+    next_after = items[-1].sequence if items else query.after
+    return Series(items=items, has_more=len(lines) > query.limit, next_after=next_after)
+
+
+@router.get("/events", responses=problems(404))
+def get_job_events(
+    job_id: IdInUrl, query: Annotated[SeriesQuery, Query()], services: ServicesDep
+) -> Series[EventView]:
+    """The job's history: submitted, claimed, started, requeued, ended."""
+    events = services.jobs.events(job_id, after=query.after)
+    items = [EventView.of(event) for event in events[: query.limit]]
+    next_after = items[-1].sequence if items else query.after
+    return Series(items=items, has_more=len(events) > query.limit, next_after=next_after)
+
+
+@router.get(
+    "/logs",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {}}}, **problems(404)},
+)
+def get_job_logs(
+    job_id: IdInUrl, query: Annotated[LogsQuery, Query()], services: ServicesDep
+) -> PlainTextResponse:
+    """The end of a trainer's log, as text."""
+    attempt = query.attempt or services.jobs.get(job_id).attempt
+    if attempt == 0:
+        raise NotFound(f"job {job_id} has not started: it has no log yet")
+    log = services.attempt_folder(services.jobs.get(job_id).id, attempt) / LOG_FILE
+    try:
+        text = _tail(log, query.tail_bytes)
+    except FileNotFoundError as error:
+        raise NotFound(f"job {job_id} has no log of attempt {attempt} on this server") from error
+    return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _tail(path: Path, size: int) -> str:
+    """The last `size` bytes, from the start of a line."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        start = file.seek(max(end - size, 0))
+        content = file.read(size)
+    if start > 0:
+        content = content.partition(b"\n")[2] or content
+    return content.decode("utf-8", "replace")

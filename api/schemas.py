@@ -1,0 +1,197 @@
+"""What the API answers; `api.requests` holds what it takes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pgd_core.jobs.job import Artifact, CheckState, Dataset, Event, Job, JobState, Teacher, Upload
+from pgd_core.jobs.run import ProgressLine
+
+Item = TypeVar("Item")
+
+
+class View(BaseModel):
+    """Built from a domain object's attributes; a client ignores fields it does not know."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class JobView(View):
+    """A job, without what only its worker may know."""
+
+    id: str
+    kind: str
+    name: str
+    state: JobState
+    reason: str | None = Field(description="Why the last attempt, or the job, ended.")
+    message: str = Field(description="The reason in words.")
+    cancel_requested: bool
+    queue_position: int | None = Field(None, description="1 is next; null when not queued.")
+    done: float = Field(0.0, description="Share of the whole job, 0 to 1.")
+    eta_s: float | None = Field(None, description="Seconds until the end, while it runs.")
+    pool: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    worker: str | None
+    progress: dict[str, Any] = Field(description="The last line of progress of training.")
+    result: dict[str, Any] = Field(description="Metrics and costs of a job that succeeded.")
+    spec: dict[str, Any]
+    spec_sha256: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+    @classmethod
+    def of(cls, job: Job, queue_position: int | None = None) -> JobView:
+        """The job as the API shows it."""
+        view = cls.model_validate(job)
+        running = job.state is JobState.RUNNING
+        done = 1.0 if job.state is JobState.SUCCEEDED else float(job.progress.get("done", 0.0))
+        eta_s = job.progress.get("eta_s") if running else None
+        return view.model_copy(
+            update={"queue_position": queue_position, "done": done, "eta_s": eta_s}
+        )
+
+
+class CheckedSpec(BaseModel):
+    """Answer to `validate_only`: nothing was queued."""
+
+    valid: bool = True
+    spec: dict[str, Any] = Field(description="The spec with every default filled in.")
+
+
+class DatasetView(View):
+    """A registered data set and what its check found."""
+
+    id: str
+    name: str
+    state: CheckState
+    train_annotations: str
+    train_images: str
+    val_annotations: str
+    val_images: str
+    classes: tuple[str, ...]
+    sha256: str
+    report: dict[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetView:
+        """The data set as the API shows it."""
+        return cls.model_validate(dataset)
+
+
+class TeacherView(View):
+    """A registered teacher."""
+
+    id: str
+    name: str
+    state: CheckState
+    model: dict[str, Any]
+    classes: tuple[str, ...]
+    source_job: str | None
+    upload: str | None
+    sha256: str
+    message: str = Field(description="Why it was rejected.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, teacher: Teacher) -> TeacherView:
+        """The teacher as the API shows it."""
+        return cls.model_validate(teacher)
+
+
+class UploadView(View):
+    """A file that arrived whole."""
+
+    id: str
+    filename: str
+    size: int = Field(description="Bytes.")
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, upload: Upload) -> UploadView:
+        """The upload as the API shows it."""
+        return cls.model_validate(upload)
+
+
+class ArtifactView(View):
+    """A file that a job published."""
+
+    name: str
+    attempt: int
+    size: int = Field(description="Bytes.")
+    sha256: str
+    media_type: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> ArtifactView:
+        """The artifact as the API shows it."""
+        return cls.model_validate(artifact)
+
+
+class EventView(View):
+    """One line of a job's history."""
+
+    sequence: int
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> EventView:
+        """The event as the API shows it."""
+        return cls.model_validate(event)
+
+
+class MetricLine(ProgressLine):
+    """One line of progress and its place in the series."""
+
+    sequence: int
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list; ask for what follows with `after=<next_after>`."""
+
+    items: list[Item]
+    has_more: bool
+    next_after: str | None = None
+
+
+class Series(BaseModel, Generic[Item]):
+    """A piece of a numbered series, oldest first; go on with `after=<next_after>`."""
+
+    items: list[Item]
+    has_more: bool
+    next_after: int
+
+
+class Health(BaseModel):
+    """What was looked at, and what was found."""
+
+    status: str
+    checks: dict[str, str] = {}
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong, `application/problem+json`."""
+
+    type: str = Field(examples=["/problems/not_ready"])
+    title: str = Field(examples=["Conflict"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["data set 0192… is still being checked"])
+    instance: str = Field(examples=["/v1/jobs"])
+    code: str = Field(description="Stable; switch on it.", examples=["not_ready"])
+    errors: list[dict[str, str]] = Field(
+        description="One by one: `detail` with `pointer` into the body, or `parameter` and `in`."
+    )

@@ -1,0 +1,49 @@
+"""What the routes work with, made once in `api.main` and handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
+from pgd_core.settings import Settings
+
+
+class Hints(Protocol):
+    """Tells workers that a pool has work."""
+
+    def send(self, pool: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of the service behind the HTTP routes."""
+
+    settings: Settings
+    jobs: JobStore
+    library: LibraryStore
+    files: FileStore
+    hints: Hints
+    checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises
+
+    def scratch_folder(self) -> Path:
+        """Where half-arrived uploads lie."""
+        return self.settings.data_folder / "incoming"
+
+    def attempt_folder(self, job_id: str, attempt: int) -> Path:
+        """Where a trainer's log and progress lie."""
+        return self.settings.data_folder / "attempts" / job_id / str(attempt)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that answers `request`."""
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,144 @@
+"""The API over a real SQLite and a real file store, with no Redis: hints are written down."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.main import create_app
+from api.services import Services
+from pgd_core.jobs.job import Artifact, Claim, Job, Reason
+from pgd_core.jobs.run import ProgressLine
+from pgd_core.jobs.spec import DetectorSpec
+from pgd_core.settings import Settings
+from pgd_core.store import migrate
+
+with warnings.catch_warnings(action="ignore"):  # Starlette would rather have httpx2
+    from fastapi.testclient import TestClient
+
+CLASSES = ("cat", "dog")
+MODEL = {"detector": "fcos", "backbone": {"name": "resnet18"}, "head_width": 64, "norm_groups": 8}
+LEASE = timedelta(seconds=60)
+
+
+class NotedHints:
+    """Writes down the pools that were hinted, or fails as a dead Redis does."""
+
+    def __init__(self) -> None:
+        self.pools: list[str] = []
+        self.dead = False
+
+    def send(self, pool: str) -> None:
+        if self.dead:
+            raise ConnectionError("no Redis")
+        self.pools.append(pool)
+
+
+class World:
+    """An API with what the tests put behind it."""
+
+    def __init__(self, settings: Settings, roots: Path) -> None:
+        self.settings = settings
+        self.roots = roots
+        self.hints = NotedHints()
+        self.app = create_app(settings, hints=self.hints)
+        self.http = TestClient(self.app, raise_server_exceptions=False)
+        services = self.app.state.services
+        assert isinstance(services, Services)
+        self.services = services
+
+    def folder(self, name: str = "digits") -> Path:
+        """A data set's folder inside the roots; what it holds is not looked at here."""
+        folder = self.roots / name
+        for part in ("train", "val"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / f"{part}.json").write_text("{}")
+        return folder
+
+    def dataset(self, *, classes: tuple[str, ...] = CLASSES, ready: bool = True) -> str:
+        """The id of a registered data set."""
+        library = self.services.library
+        dataset = library.add_dataset("digits", "/d/a.json", "/d/a", "/d/b.json", "/d/b")
+        if ready:
+            library.dataset_checked(
+                dataset.id, usable=True, report={"errors": []}, sha256="0" * 64, classes=classes
+            )
+        return dataset.id
+
+    def teacher(self, *, classes: tuple[str, ...] = CLASSES, key: str = "teachers/1") -> str:
+        """The id of a registered teacher; ready unless it has no key."""
+        model = DetectorSpec.model_validate(MODEL)
+        return self.services.library.add_teacher("big", model, classes, key=key, sha256="1").id
+
+    def train_spec(self, **rest: Any) -> dict[str, Any]:
+        return {"kind": "train", "dataset": self.dataset(), "model": deepcopy(MODEL), **rest}
+
+    def distill_spec(self, **rest: Any) -> dict[str, Any]:
+        student = {"name": "mobilenet_v2", "width": 0.5}
+        return {
+            "kind": "distill",
+            "dataset": self.dataset(),
+            "teacher": self.teacher(),
+            "student": student,
+            **rest,
+        }
+
+    def submitted(self, spec: dict[str, Any] | None = None) -> str:
+        """The id of a job that was taken."""
+        answer = self.http.post("/v1/jobs", json=spec or self.train_spec())
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def running(self, spec: dict[str, Any] | None = None) -> tuple[Job, Claim]:
+        """A job in a worker's hands."""
+        self.submitted(spec)
+        taken = self.services.jobs.claim("a worker", "default", LEASE)
+        assert taken is not None
+        self.services.jobs.started(taken[1])
+        return taken
+
+    def beat(self, claim: Claim, *lines: ProgressLine) -> None:
+        self.services.jobs.heartbeat(claim, LEASE, lines)
+
+    def succeeded(self, files: dict[str, bytes], spec: dict[str, Any] | None = None) -> str:
+        """The id of a job that published `files`."""
+        job, claim = self.running(spec)
+        artifacts = []
+        for number, (name, content) in enumerate(files.items()):
+            source = self.settings.data_folder / "source"
+            source.write_bytes(content)
+            key = f"artifacts/{job.id}/{number}"
+            size, sha256 = self.services.files.put(key, source)
+            media_type = "application/octet-stream"
+            artifacts.append(Artifact(job.id, job.attempt, name, size, sha256, key, media_type))
+        result = {"detector": {"metrics": {"AP": 41.5}}}
+        self.services.jobs.finish(claim, Reason.COMPLETED, result=result, artifacts=artifacts)
+        return job.id
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema and nothing in it."""
+    path = tmp_path_factory.mktemp("database") / "pgd.sqlite"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, migrated: Path) -> Iterator[World]:
+    roots = tmp_path / "datasets"
+    data = tmp_path / "data"
+    roots.mkdir()
+    data.mkdir()
+    shutil.copy(migrated, data / "pgd.sqlite")
+    settings = Settings(data_folder=data, dataset_roots=(roots,), max_upload_bytes=100_000)
+    world = World(settings, roots)
+    with world.http:
+        yield world

@@ -1,0 +1,116 @@
+"""Raw bodies streamed to disk."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from api.downloads import repr_digest
+from tests.api.answers import problem_of
+
+CONTENT = b"weights" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def nothing_is_left(world):
+    incoming = list((world.settings.data_folder / "incoming").glob("*"))
+    stored = list((world.settings.data_folder / "files").rglob("*"))
+    return not incoming and not [path for path in stored if path.is_file()]
+
+
+def test_an_upload_is_stored_and_its_sha256_told(world):
+    answer = world.http.post("/v1/uploads", content=CONTENT, headers={"X-Filename": "a b.pth"})
+
+    assert answer.status_code == 201, answer.text
+    upload = answer.json()
+    assert answer.headers["location"] == f"/v1/uploads/{upload['id']}"
+    assert (upload["filename"], upload["size"], upload["sha256"]) == ("a b.pth", 7000, SHA256)
+    key = world.services.library.upload(upload["id"]).key
+    assert world.services.files.path(key).read_bytes() == CONTENT
+    assert world.http.get(answer.headers["location"]).json() == upload
+
+
+def test_the_filename_is_a_label_and_never_a_path(world):
+    answer = world.http.post("/v1/uploads?filename=../../../etc/passwd", content=CONTENT)
+
+    upload = world.services.library.upload(answer.json()["id"])
+    assert upload.filename == "../../../etc/passwd"
+    assert upload.key == f"uploads/{upload.id}"
+
+
+def test_a_body_without_a_length_is_taken_piece_by_piece(world):
+    answer = world.http.post(
+        "/v1/uploads", content=(CONTENT[n : n + 999] for n in range(0, 7000, 999))
+    )
+
+    assert answer.json()["sha256"] == SHA256
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(world):
+    problem = problem_of(world.http.post("/v1/uploads", content=b"x" * 100_001), 413, "too_large")
+
+    assert "100000 bytes" in problem["detail"]
+    assert nothing_is_left(world)
+
+
+def test_a_body_that_grows_too_large_is_refused_and_removed(world):
+    answer = world.http.post("/v1/uploads", content=(b"x" * 10_000 for _ in range(11)))
+
+    problem_of(answer, 413, "too_large")
+    assert nothing_is_left(world)
+
+
+def test_announced_digests_are_checked(world):
+    headers = {"Repr-Digest": f"sha-512=:AAAA:, {repr_digest(SHA256)}"}
+
+    answer = world.http.post(
+        f"/v1/uploads?sha256={SHA256.upper()}", content=CONTENT, headers=headers
+    )
+
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("how", ["query", "header"])
+def test_a_body_that_is_not_what_was_announced_is_refused_and_removed(world, how):
+    other = hashlib.sha256(b"other").hexdigest()
+    query = {"sha256": other} if how == "query" else {}
+    headers = {"Repr-Digest": repr_digest(other)} if how == "header" else {}
+
+    answer = world.http.post("/v1/uploads", content=CONTENT, params=query, headers=headers)
+
+    problem_of(answer, 400, "digest_mismatch")
+    assert nothing_is_left(world)
+
+
+@pytest.mark.parametrize("digest", ["sha-256=:AAAA:", "sha-256=abc", "sha-256=:*:", "sha-256"])
+def test_a_malformed_digest_is_refused(world, digest):
+    answer = world.http.post("/v1/uploads", content=CONTENT, headers={"Repr-Digest": digest})
+
+    problem_of(answer, 400, "bad_request")
+
+
+def test_an_empty_body_is_refused(world):
+    problem_of(world.http.post("/v1/uploads", content=b""), 400, "bad_request")
+    assert nothing_is_left(world)
+
+
+@pytest.mark.parametrize("query", ["sha256=abc", "filename=" + "x" * 201, "filename=a%00b", "f=1"])
+def test_an_impossible_query_is_refused(world, query):
+    answer = world.http.post(f"/v1/uploads?{query}", content=CONTENT)
+
+    problem_of(answer, 422, "invalid_request")
+
+
+def test_a_full_disk_is_told_and_nothing_is_kept(world, monkeypatch):
+    def full(_key, _source):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(world.services.files, "put", full)
+
+    problem_of(world.http.post("/v1/uploads", content=CONTENT), 507, "storage_full")
+    assert nothing_is_left(world)
+
+
+def test_an_upload_that_does_not_exist_is_not_found(world):
+    problem_of(world.http.get("/v1/uploads/none"), 404, "not_found")
