@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from pgd_core.datasets.boxes import ImageRow, checked_area, checked_box, size_name
+from pgd_core.datasets.fields import ID_WANTED, is_id, wrong_field
 from pgd_core.datasets.report import Code, Findings, SizeHistogram, SplitReport, shown
 
-SMALL_AREA, LARGE_AREA = 32**2, 96**2  # COCO's bounds, square pixels
-ROUNDING = 0.01  # pixels a box may stick out unnoticed
-SLIGHTLY = 1.0  # pixels a box may stick out as a matter of counting from 1
 MAX_CLASS_NAME = 200  # characters
-ID_BOUND = 2**63
-
-ID_WANTED = "must be a whole number that fits in 64 bits"
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    id: int
-    pointer: str
-    file_name: str
-    width: int  # pixels
-    height: int
 
 
 @dataclass
@@ -115,7 +101,7 @@ def _read_class(
 ) -> None:
     class_id, name = row.get("id"), row.get("name")
     if not is_id(class_id):
-        _wrong_field(findings, pointer, row, "id", ID_WANTED)
+        wrong_field(findings, pointer, row, "id", ID_WANTED)
         return
     if class_id in split.classes:
         message = f"class id {class_id} is used twice: give every class its own id"
@@ -123,7 +109,7 @@ def _read_class(
         return
     if not _is_class_name(name):
         wanted = f"must be a printable name of 1 to {MAX_CLASS_NAME} characters"
-        _wrong_field(findings, pointer, row, "name", wanted)
+        wrong_field(findings, pointer, row, "name", wanted)
         return
     if name in known_names:
         message = f"class {shown(name)} is listed twice: merge the two under one id"
@@ -140,18 +126,18 @@ def _read_image(split: Split, pointer: str, row: dict[str, Any], findings: Findi
     image_id, file_name = row.get("id"), row.get("file_name")
     right = True
     if not is_id(image_id):
-        _wrong_field(findings, pointer, row, "id", ID_WANTED)
+        wrong_field(findings, pointer, row, "id", ID_WANTED)
         right = False
     elif image_id in split.images:
         message = f"image id {image_id} is used twice: give every image its own id"
         findings.add(Code.DUPLICATE_ID, f"{pointer}/id", message)
         right = False
     if not isinstance(file_name, str):
-        _wrong_field(findings, pointer, row, "file_name", "must be a path inside the image folder")
+        wrong_field(findings, pointer, row, "file_name", "must be a path inside the image folder")
         right = False
     for side in ("width", "height"):
         if not (is_id(row.get(side)) and row[side] > 0):
-            _wrong_field(findings, pointer, row, side, "must be a whole number of pixels above 0")
+            wrong_field(findings, pointer, row, side, "must be a whole number of pixels above 0")
             right = False
     if right:
         split.images[row["id"]] = ImageRow(
@@ -164,7 +150,7 @@ def _read_annotation(
 ) -> None:
     split.annotations += 1
     if not is_id(row.get("id")):
-        _wrong_field(findings, pointer, row, "id", ID_WANTED)
+        wrong_field(findings, pointer, row, "id", ID_WANTED)
     elif row["id"] in known_ids:
         message = f"annotation id {row['id']} is used twice: give every annotation its own id"
         findings.add(Code.DUPLICATE_ID, f"{pointer}/id", message)
@@ -172,8 +158,8 @@ def _read_annotation(
         known_ids.add(row["id"])
     image = _referenced(split.images, Code.DANGLING_IMAGE, pointer, row, "image_id", findings)
     name = _referenced(split.classes, Code.DANGLING_CLASS, pointer, row, "category_id", findings)
-    box = _checked_box(pointer, row, image, findings)
-    area = _checked_area(pointer, row, box, findings)
+    box = checked_box(pointer, row, image, findings)
+    area = checked_area(pointer, row, box, findings)
     crowd = row.get("iscrowd", 0)
     if type(crowd) is not int or crowd not in (0, 1):
         message = f"iscrowd is {shown(crowd)}: it must be 0 or 1"
@@ -183,7 +169,7 @@ def _read_annotation(
     elif image and name and box:
         split.objects_per_image[image.id] += 1
         split.objects_per_class[row["category_id"]] += 1
-        split.sizes[_size_name(area)] += 1
+        split.sizes[size_name(area)] += 1
 
 
 def _referenced(
@@ -197,92 +183,13 @@ def _referenced(
     """What the row's reference points to; None where it points to nothing."""
     value = row.get(key)
     if not is_id(value):
-        _wrong_field(findings, pointer, row, key, ID_WANTED)
+        wrong_field(findings, pointer, row, key, ID_WANTED)
         return None
     if value not in table:
         kind = "image" if dangling is Code.DANGLING_IMAGE else "class"
         message = f"there is no {kind} with id {value}: add it or remove the annotation"
         findings.add(dangling, f"{pointer}/{key}", message)
     return table.get(value)
-
-
-def _checked_box(
-    pointer: str, row: dict[str, Any], image: ImageRow | None, findings: Findings
-) -> tuple[float, float, float, float] | None:
-    """XYWH in pixels; None where it cannot be used."""
-    pointer, box = f"{pointer}/bbox", row.get("bbox")
-    if not (isinstance(box, list) and len(box) == 4 and all(is_number(side) for side in box)):
-        message = (
-            f"the box is {_shown_box(box)}: it must be four finite numbers [x, y, width, height]"
-        )
-        findings.add(Code.BAD_BOX, pointer, message)
-        return None
-    x, y, width, height = (float(side) for side in box)
-    if width <= 0 or height <= 0:
-        message = f"the box is {width:g} x {height:g} pixels: both sides must be above 0"
-        findings.add(Code.BAD_BOX, pointer, message)
-        return None
-    if width < 1 or height < 1:
-        message = f"the box is {width:g} x {height:g} pixels: training leaves out what is under 1"
-        findings.add(Code.BOX_UNDER_ONE_PIXEL, pointer, message)
-    if image and not _check_inside(pointer, (x, y, width, height), image, findings):
-        return None
-    return x, y, width, height
-
-
-def _shown_box(box: object) -> str:
-    if isinstance(box, list) and len(box) <= 8:
-        return f"[{', '.join(shown(side) for side in box)}]"
-    return shown(box)
-
-
-def _check_inside(
-    pointer: str, box: tuple[float, float, float, float], image: ImageRow, findings: Findings
-) -> bool:
-    """False where nothing of the box lies in its image."""
-    x, y, width, height = box
-    out = max(-x, -y, x + width - image.width, y + height - image.height)  # pixels
-    where = (
-        f"box [{x:g}, {y:g}, {width:g}, {height:g}] in an image of {image.width} x {image.height}"
-    )
-    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
-        message = f"{where} lies wholly outside: remove it, or correct the image's size"
-        findings.add(Code.BOX_OUTSIDE, pointer, message)
-        return False
-    if out > SLIGHTLY:
-        message = f"{where} sticks out by {out:.1f} pixels: it will be clipped"
-        findings.add(Code.BOX_PARTLY_OUTSIDE, pointer, message)
-    elif out > ROUNDING:
-        message = f"{where} sticks out by {out:.2f} pixels: it will be clipped"
-        findings.add(Code.BOX_SLIGHTLY_OUTSIDE, pointer, message)
-    return True
-
-
-def _checked_area(
-    pointer: str,
-    row: dict[str, Any],
-    box: tuple[float, float, float, float] | None,
-    findings: Findings,
-) -> float:
-    """Square pixels; the box's own where the row states none."""
-    box_area = box[2] * box[3] if box else 0.0
-    if "area" not in row:
-        message = "there is no area: width x height of the box is taken, which sizes objects in AP"
-        findings.add(Code.AREA_MISSING, pointer, message)
-        return box_area
-    area = row["area"]
-    if not is_number(area):
-        _wrong_field(findings, pointer, row, "area", "must be a finite number of square pixels")
-        return box_area
-    if area <= 0:
-        message = f"the area is {shown(area)}: width x height of the box is taken"
-        findings.add(Code.AREA_NOT_POSITIVE, f"{pointer}/area", message)
-        return box_area
-    return float(area)
-
-
-def _size_name(area: float) -> str:
-    return "small" if area < SMALL_AREA else "medium" if area < LARGE_AREA else "large"
 
 
 def _check_counts(split: Split, findings: Findings) -> None:
@@ -304,22 +211,3 @@ def _check_counts(split: Split, findings: Findings) -> None:
     for image in split.images_without_objects():
         message = f"image {image.id} has no object: fine where this is meant"
         findings.add(Code.IMAGE_WITHOUT_OBJECTS, image.pointer, message)
-
-
-def _wrong_field(
-    findings: Findings, pointer: str, row: dict[str, Any], key: str, wanted: str
-) -> None:
-    found = "is missing" if key not in row else f"is {shown(row[key])}"
-    findings.add(Code.WRONG_FIELD, f"{pointer}/{key}", f"{key} {found}: it {wanted}")
-
-
-def is_id(value: object) -> TypeGuard[int]:
-    """A whole number of 64 bits; JSON's true is not 1."""
-    return type(value) is int and -ID_BOUND <= value < ID_BOUND
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Finite; JSON's true is not 1."""
-    if type(value) is int:
-        return -ID_BOUND <= value < ID_BOUND
-    return type(value) is float and math.isfinite(value)

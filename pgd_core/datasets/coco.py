@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pgd_core.datasets.annotations import ImageRow, Split, check_annotations
+from pgd_core.datasets.annotations import Split, check_annotations
+from pgd_core.datasets.boxes import ImageRow
 from pgd_core.datasets.layout import DatasetFiles
 from pgd_core.datasets.pictures import PictureFacts, PictureLimits, read_pictures
 from pgd_core.datasets.report import Code, DatasetReport, Findings, shown
