@@ -33,4 +33,7 @@ def channel_attention(
 
     Without gradient: where one is needed, `distances` has it.
     """
-    return feature.abs().div_(tau).softmax(dim=1).mul_(feature.shape[1])
+    attention = feature.abs().div_(tau)
+    # A softmax in one buffer: towers are large, and fresh memory costs more than the arithmetic.
+    attention.sub_(attention.amax(dim=1, keepdim=True)).exp_()
+    return attention.mul_(feature.shape[1] / attention.sum(dim=1, keepdim=True))

@@ -23,6 +23,9 @@ _TAU = {"autoassign": 0.4}
 class PgdParameters:
     """The paper's letters. `preset` gives the values for a detector; the defaults are ATSS's.
 
+    beta and gamma follow alpha when they are made, not later: to change alpha of a preset with
+    `dataclasses.replace`, pass beta=None and gamma=None as well.
+
     Departure: the released ATSS configuration has K = 9; Table 6a favours 30, which is ours.
     """
 

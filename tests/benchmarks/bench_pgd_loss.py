@@ -116,9 +116,7 @@ def measure_loss(options: argparse.Namespace, objects: int, step: Step | None) -
     def both() -> None:
         torch.autograd.grad(forward(), levels)
 
-    weighting_ms = median_ms(weigh, options.repeats, options)
-    forward_ms = median_ms(forward, options.repeats, options)
-    both_ms = median_ms(both, options.repeats, options)
+    weighting_ms, forward_ms, both_ms = medians_ms([weigh, forward, both], options.repeats, options)
     one_map = 4 * options.images * CHANNELS * LEVEL_SIZES[0][0] * LEVEL_SIZES[0][1]
     return Cost(
         objects,
@@ -212,14 +210,11 @@ def measure_step(options: argparse.Namespace) -> Step:
         total.backward()
         optimiser.step()
 
-    return Step(
-        median_ms(teach, options.step_repeats, options),
-        median_ms(learn, options.step_repeats, options),
-    )
+    return Step(*medians_ms([teach, learn], options.step_repeats, options))
 
 
 def build_fcos(depth: int, device: str) -> Any:
-    """FCOS as MMDetection's configuration has it: frozen BN, GN in the head, random weights."""
+    """FCOS as MMDetection has it, frozen BN, GN in the head; with any weights."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
@@ -252,22 +247,25 @@ def build_fcos(depth: int, device: str) -> Any:
             "norm_cfg": {"type": "GN", "num_groups": 32, "requires_grad": True},
         },
     }
-    model = MODELS.build(config)
-    model.init_weights()
-    return model.to(device).train()
+    return MODELS.build(config).to(device).train()
 
 
-def median_ms(call: Callable[[], object], repeats: int, options: argparse.Namespace) -> float:
-    """Median of that many calls after one that is not counted."""
+def medians_ms(
+    calls: list[Callable[[], object]], repeats: int, options: argparse.Namespace
+) -> list[float]:
+    """Median of each call, taken in turns, after one round that is not counted."""
     clock = time.process_time if options.cpu_time else time.perf_counter
-    times = []
+    rounds = []
     for _ in range(repeats + 1):
-        start = clock()
-        call()
-        if options.device != "cpu":
-            torch.cuda.synchronize()
-        times.append(1e3 * (clock() - start))
-    return statistics.median(times[1:])
+        times = []
+        for call in calls:
+            start = clock()
+            call()
+            if options.device != "cpu":
+                torch.cuda.synchronize()
+            times.append(1e3 * (clock() - start))
+        rounds.append(times)
+    return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]
 
 
 def peak_bytes(call: Callable[[], object], device: str) -> float:

@@ -24,6 +24,13 @@ def test_beta_and_gamma_follow_alpha_unless_given() -> None:
     assert (given.beta, given.gamma) == (0, 3)
 
 
+def test_a_preset_with_another_alpha_derives_beta_and_gamma_again_if_told() -> None:
+    preset = PgdParameters.preset("fcos")
+    changed = dataclasses.replace(preset, alpha=1.0, beta=None, gamma=None)  # type: ignore[arg-type]
+    assert (changed.beta, changed.gamma) == (0.5, 1.6)
+    assert dataclasses.replace(preset, alpha=1.0).beta == preset.beta
+
+
 @pytest.mark.parametrize("profile", ["release", "paper"])
 @pytest.mark.parametrize(
     ("detector", "backbone_family", "alpha"),

@@ -277,6 +277,41 @@ def test_two_runs_give_the_same_bits(
     assert all(a.equal(b) for a, b in zip(first_gradients, second_gradients, strict=True))
 
 
+def test_channels_last_features_give_the_same_losses(
+    make_predictions: MakePredictions, make_features: Make, truth: GroundTruth
+) -> None:
+    def channels_last(features: TowerFeatures) -> TowerFeatures:
+        cls, reg = (
+            [level.contiguous(memory_format=torch.channels_last) for level in tower]
+            for tower in (features.cls, features.reg)
+        )
+        return TowerFeatures(cls, reg)
+
+    teacher, student = make_features(), make_features(seed=1, requires_grad=True)
+    inputs = make_predictions(), truth
+    expected, gradients = loss_and_gradients(PgdParameters(), teacher, student, *inputs)
+    losses = PredictionGuidedDistillation(PgdParameters())(
+        channels_last(teacher), channels_last(student), *inputs
+    )
+    for key in KEYS:
+        torch.testing.assert_close(losses[key], expected[key])
+    found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), student.cls + student.reg)
+    for ours, theirs in zip(found, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_step_runs_under_torch_s_deterministic_algorithms(
+    make_predictions: MakePredictions, make_features: Make, truth: GroundTruth
+) -> None:
+    was_on = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        student = make_features(seed=1, requires_grad=True)
+        loss_and_gradients(PgdParameters(), make_features(), student, make_predictions(), truth)
+    finally:
+        torch.use_deterministic_algorithms(was_on)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_features_are_compared_in_float32_under_autocast(
     make_predictions: MakePredictions, make_features: Make, truth: GroundTruth, dtype: torch.dtype
