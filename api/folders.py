@@ -58,7 +58,10 @@ def _inside(path: Path, part: str, roots: Sequence[Path]) -> Path:
     if any(resolved.is_relative_to(root.resolve()) for root in roots):
         return resolved
     allowed = ", ".join(str(root) for root in roots) or "no folder"
-    raise Forbidden(f"{path} is outside what this server may read ({allowed}; PGD_DATASET_ROOTS)")
+    raise Forbidden(
+        f"{path} is outside what this server may read: {allowed} (PGD_DATASET_ROOTS, or "
+        "pgd up --dataset-root)"
+    )
 
 
 def _exists(path: Path, kind: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from api.main import create_app
 from api.services import Services
@@ -142,3 +145,19 @@ def world(tmp_path: Path, migrated: Path) -> Iterator[World]:
     world = World(settings, roots)
     with world.http:
         yield world
+
+
+@pytest.fixture
+def url(world: World) -> Iterator[str]:
+    """The world's application behind a real socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(world.app, log_config=None, ws="none", lifespan="off")
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield "http://{}:{}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            thread.join()

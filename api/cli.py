@@ -1,0 +1,200 @@
+"""The `pgd` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from api import terminal
+from api.client import ApiError, Client
+from api.library_commands import Json, data, json_object, show_answer, teacher
+
+
+class Commands(TyperGroup):
+    """Tells what the service refused in a sentence, not in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ApiError, TimeoutError, OSError) as error:
+            typer.echo(f"pgd: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Distil light object detectors from heavy ones.",
+)
+app.add_typer(data, name="data")
+app.add_typer(teacher, name="teacher")
+out = Console()
+
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+
+
+@app.callback()
+def _service(
+    context: typer.Context,
+    url: Annotated[
+        str, typer.Option(envvar="PGD_URL", help="Where the service is.")
+    ] = "http://127.0.0.1:8080",
+) -> None:
+    context.obj = url
+
+
+@app.command()
+def up(
+    data_folder: Annotated[
+        Path | None, typer.Option(help="Everything the service keeps. [default: pgd-data]")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0: any free one. [default: 8080]")] = None,
+    dataset_root: Annotated[
+        list[Path] | None, typer.Option(help="A folder that data sets may be registered from.")
+    ] = None,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from api.embedded import CannotStart, up
+    from api.processes import GaveUp
+    from pgd_core.settings import Settings
+
+    roots = tuple(root.resolve() for root in dataset_root or ())
+    given = {"data_folder": data_folder, "host": host, "port": port, "dataset_roots": roots or None}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def announce(url: str) -> None:
+        typer.echo(f"pgd is ready at {url} (data and logs in {settings.data_folder}; Ctrl-C stops)")
+        sys.stdout.flush()
+
+    def warn(text: str) -> None:
+        typer.echo(f"pgd: {text}", err=True)
+
+    try:
+        up(settings, announce, warn)
+    except (CannotStart, GaveUp) as error:
+        warn(str(error))
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="digits or trees")] = "digits",
+    seed: Annotated[int, typer.Option(min=0, help="Of both trainings.")] = 0,
+    data_folder: Annotated[
+        Path | None, typer.Option(help="[default: demo-output/DATA-seedSEED]")
+    ] = None,
+) -> None:
+    """Train a teacher, distil a student, and measure what distillation gained."""
+    from api.demo import DemoFailed, run_demo
+
+    try:
+        run_demo(data, seed, data_folder or Path("demo-output") / f"{data}-seed{seed}", out)
+    except DemoFailed as error:
+        typer.echo(f"pgd demo: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    spec: Annotated[Path, typer.Argument(help="The job's spec as JSON; - reads standard input.")],
+    validate_only: Annotated[bool, typer.Option(help="Check it, queue nothing.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Queue a job."""
+    body = json_object(sys.stdin.read() if str(spec) == "-" else spec.read_text(), str(spec))
+    with Client(context.obj) as client:
+        if validate_only:
+            show_answer(client.validate(body), as_json, "valid")
+            return
+        job = client.submit(body, idempotency_key=key)
+        show_answer(job, as_json, job.id)
+
+
+@app.command("ls")
+def ls(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, distill or evaluate.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with Client(context.obj) as client:
+        page = client.jobs(state=state, kind=kind, limit=limit)
+    if as_json:
+        show_answer(page, as_json, "")
+    else:
+        out.print(terminal.jobs_table(page.items))
+
+
+@app.command()
+def show(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Show a job and its result."""
+    with Client(context.obj) as client:
+        job = client.job(job_id)
+        artifacts = client.artifacts(job_id)
+    if as_json:
+        show_answer(job, as_json, "")
+        return
+    out.print(terminal.jobs_table([job]))
+    if job.message:
+        out.print(job.message, highlight=False, markup=False)
+    if job.result:
+        out.print(terminal.result_table(job.result), *terminal.gains(job.result), sep="\n")
+    for artifact in artifacts:
+        typer.echo(f"{artifact.sha256}  {artifact.size:>12}  {artifact.name}")
+
+
+@app.command()
+def watch(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Follow a job until it ends; the exit code is 0 only when it succeeded."""
+    with Client(context.obj) as client:
+        if as_json:
+            for job in client.watch(job_id):
+                typer.echo(job.model_dump_json())
+        else:
+            job = terminal.follow(client, job_id, out, job_id[-8:])
+            out.print(terminal.jobs_table([job]))
+            if job.message:
+                out.print(job.message, highlight=False, markup=False)
+    if job.state != "succeeded":
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+    """Cancel a job."""
+    with Client(context.obj) as client:
+        job = client.cancel(job_id)
+    said = "cancelled" if job.state == "cancelled" else "asked to stop"
+    show_answer(job, as_json, f"{job.id} {said}")
+
+
+@app.command()
+def download(
+    context: typer.Context,
+    job_id: JobId,
+    names: Annotated[list[str] | None, typer.Argument(help="Artifacts; all when none.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Download a job's artifacts, each checked against its sha256."""
+    to.mkdir(parents=True, exist_ok=True)
+    with Client(context.obj) as client:
+        wanted = names or [artifact.name for artifact in client.artifacts(job_id)]
+        paths = [client.download(job_id, name, to) for name in wanted]
+    typer.echo(json.dumps([str(path) for path in paths]) if as_json else "\n".join(map(str, paths)))
+
+
+if __name__ == "__main__":
+    app()

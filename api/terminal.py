@@ -1,0 +1,119 @@
+"""Jobs on a terminal: a live bar with the time left, and the table of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from api.client import Client
+from api.schemas import JobView, MetricLine
+
+COLUMNS = ("detector", "AP", "AP50", "AP75", "parameters", "GFLOPs", "latency")
+TITLES = {
+    "teacher": "teacher",
+    "plain": "plain student",
+    "head_only": "head-only student",
+    "distilled": "distilled student",
+    "detector": "detector",
+}
+GAINS = {"over_plain": "the plain student", "over_head_only": "the head-only student"}
+
+
+def follow(client: Client, job_id: str, console: Console, title: str) -> JobView:
+    """Show a job until it ends; the job as it ended. Without a terminal, a line now and then."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    seen, said = 0, -1.0
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task(title, total=1.0, left="")
+        for job in client.watch(job_id):
+            lines = client.metrics(job_id, after=seen)
+            seen = lines.next_after
+            for line in lines.items:
+                if (text := _event(line)) is not None:
+                    bars.console.print(f"  {title}: {text}", highlight=False)
+            bars.update(bar, completed=job.done, description=_doing(title, job), left=_left(job))
+            if not console.is_terminal and job.done >= said + 0.1:
+                said = job.done
+                console.print(f"  {_doing(title, job)} {job.done:.0%} {_left(job)}".rstrip())
+    return job
+
+
+def result_table(result: Mapping[str, Any]) -> Table:
+    """The detectors of a job's result: accuracy in percent, cost, time for one picture."""
+    table = Table(*COLUMNS)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, title in TITLES.items():
+        if isinstance(found := result.get(name), Mapping):
+            table.add_row(title, *_numbers(found))
+    return table
+
+
+def gains(result: Mapping[str, Any]) -> list[str]:
+    """What distillation gained, in sentences."""
+    found = result.get("gain", {})
+    return [
+        f"distillation gained {found[key]:+.1f} AP over {name}"
+        for key, name in GAINS.items()
+        if isinstance(found.get(key), int | float)
+    ]
+
+
+def jobs_table(jobs: list[JobView]) -> Table:
+    """One job a row."""
+    table = Table("id", "kind", "name", "state", "done", "left", "created", box=None)
+    table.columns[0].no_wrap = True
+    for job in jobs:
+        state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
+        created = f"{job.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(job.id, job.kind, job.name, state, f"{job.done:.0%}", _left(job), created)
+    return table
+
+
+def _numbers(found: Mapping[str, Any]) -> list[str]:
+    metrics, cost = found.get("metrics", {}), found.get("cost", {})
+    return [
+        *(_number(metrics.get(name), "{:.1f}") for name in ("AP", "AP50", "AP75")),
+        _number(cost.get("parameters"), "{:,.0f}"),
+        _number(cost.get("gflops"), "{:.2f}"),
+        _number(cost.get("latency_ms"), "{:.1f} ms"),
+    ]
+
+
+def _number(value: object, form: str) -> str:
+    return form.format(value) if isinstance(value, int | float) else "-"
+
+
+def _event(line: MetricLine) -> str | None:
+    """What is worth a line of its own: stages and validations."""
+    if line.type == "stage":
+        return line.message or None
+    if line.type == "validation" and isinstance(line.metrics.get("AP"), int | float):
+        return f"{line.variant}, epoch {line.epoch:g}: AP {line.metrics['AP']:.1f}"
+    return None
+
+
+def _doing(title: str, job: JobView) -> str:
+    if job.state == "queued":
+        return f"{title}: queued, place {job.queue_position}"
+    variant, epoch = job.progress.get("variant"), job.progress.get("epoch")
+    if job.state != "running" or not variant:
+        return f"{title}: {job.state}"
+    return f"{title}: {variant}, epoch {float(epoch or 0):.1f}"
+
+
+def _left(job: JobView) -> str:
+    if job.eta_s is None:
+        return ""
+    minutes, seconds = divmod(round(job.eta_s), 60)
+    return f"{minutes}:{seconds:02} left"
