@@ -1,4 +1,4 @@
-"""What every request goes through: an id for the logs, and a cap on JSON bodies."""
+"""What every request goes through: an id for the logs, no other site, a cap on JSON bodies."""
 
 from __future__ import annotations
 
@@ -75,3 +75,19 @@ class BodyLimit:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"the body is over {self.max_bytes} bytes; files go to POST /v1/uploads"
         await problem(scope["path"], 413, "too_large", detail)(scope, receive, send)
+
+
+class SameSite:
+    """Refuses what a page of another site makes a browser send: there is no login to stop it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            site = Headers(scope=scope).get("sec-fetch-site", "none")
+            if site not in ("none", "same-origin"):
+                detail = "another site's page may not change anything here"
+                await problem(scope["path"], 403, "forbidden", detail)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from api import errors, openapi
-from api.limits import BodyLimit, RequestId
+from api.limits import BodyLimit, RequestId, SameSite
 from api.readiness import readiness_checks
 from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
 from api.services import Hints, Services
@@ -58,7 +58,8 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(BodyLimit)
-    app.add_middleware(RequestId)
+    app.add_middleware(SameSite)
+    app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)
     openapi.install(app)
     for module in ROUTES:

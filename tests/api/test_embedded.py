@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.embedded import CannotStart, listen, locked, redis_binary, redis_socket, url_of
+from api.processes import birth
 
 
 def test_two_never_share_a_data_folder(tmp_path):
@@ -66,3 +73,66 @@ def test_the_systems_own_redis_comes_first(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert redis_binary() == str(mine)
+
+
+class Up:
+    """A `pgd up` in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "api.cli", "up", "--port", "0", "--data-folder", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.line = self.process.stdout.readline()
+        self.url = self.line.split()[4] if "ready" in self.line else ""
+
+    def children(self) -> dict[str, str]:
+        return json.loads((self.folder / "children.json").read_text())
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Signal it and wait; exit code and what it said on standard error."""
+        self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=60)
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(prefix="pgd-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_the_service_starts_whole_serves_and_stops_whole(folder):
+    up = Up(folder)
+    assert up.url, up.end(signal.SIGKILL)
+    children = up.children()
+
+    health = httpx.get(f"{up.url}/readyz", trust_env=False).json()
+    second = Up(folder)
+    refusal = second.process.communicate(timeout=60)[1]
+
+    assert health["status"] == "ready"
+    assert len(children) == 4
+    assert stat.S_IMODE((folder / "redis.sock").stat().st_mode) == 0o600
+    assert second.process.returncode == 1
+    assert f"process {up.process.pid}" in refusal
+    code, said = up.end(signal.SIGTERM)
+    assert (code, said) == (0, "")
+    assert not any(birth(int(pid)) for pid in children)
+    for line in (folder / "logs" / "api.log").read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_service_that_was_killed_leaves_nothing_and_starts_again(folder):
+    first = Up(folder)
+    children = first.children()
+    first.end(signal.SIGKILL)
+
+    second = Up(folder)
+
+    assert second.url
+    assert not any(birth(int(pid)) == born for pid, born in children.items())
+    assert second.end(signal.SIGINT)[0] == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import structlog
 
@@ -80,6 +83,17 @@ def test_a_body_over_the_cap_is_refused_as_it_comes(world):
     problem_of(world.http.post("/v1/jobs", content=pieces, headers=JSON), 413, "too_large")
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_site_changes_nothing(world, site):
+    headers = {"Sec-Fetch-Site": site}
+    job_id = world.submitted()
+
+    problem_of(world.http.post("/v1/uploads", content=b"x", headers=headers), 403, "forbidden")
+    answer = world.http.post(f"/v1/jobs/{job_id}:cancel", headers=headers)
+    problem_of(answer, 403, "forbidden")
+    assert world.http.get(f"/v1/jobs/{job_id}", headers=headers).json()["state"] == "queued"
+
+
 def test_a_defect_is_a_problem_that_tells_nothing_of_the_inside(world, monkeypatch):
     def broken(_):
         raise RuntimeError("secret: /srv/keys")
@@ -137,6 +151,8 @@ def test_the_document_declares_every_error_and_names_every_operation(world):
         refused = {code: r for code, r in operation["responses"].items() if int(code) >= 400}
         for answer in refused.values():
             assert list(answer["content"]) == ["application/problem+json"]
+    for reference in re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(document)):
+        assert reference in document["components"]["schemas"]
     v1 = [op for path, ops in document["paths"].items() if "/v1" in path for op in ops.values()]
     assert all({"422", "500"} <= set(operation["responses"]) for operation in v1)
 

@@ -1,0 +1,92 @@
+"""What a person sees of a result, and that the demo's jobs are jobs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from api.client import Client
+from api.demo import DemoFailed, run_demo
+from api.demo_jobs import PLANS
+from api.terminal import follow, gains, result_table
+from pgd_core.jobs.job import Reason
+from pgd_core.jobs.run import ProgressLine
+from pgd_core.jobs.spec import job_spec_adapter
+
+
+def one(ap, parameters=1_000_000):
+    return {
+        "metrics": {"AP": ap, "AP50": ap + 20, "AP75": ap + 1},
+        "cost": {"parameters": parameters, "gflops": 1.234, "latency_ms": 5.67},
+    }
+
+
+def text_of(renderable):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_a_result_is_a_table_of_teacher_students_and_gain():
+    result = {
+        "distilled": one(40.0),
+        "plain": one(35.0),
+        "head_only": one(37.5),
+        "teacher": one(50.0, 12_345_678),
+        "gain": {"over_plain": 5.0, "over_head_only": -2.5},
+    }
+
+    lines = text_of(result_table(result)).splitlines()
+
+    rows = [line for line in lines if "student" in line or "teacher" in line]
+    names = [row.strip(" │").split("│")[0].strip() for row in rows]
+    assert names == ["teacher", "plain student", "head-only student", "distilled student"]
+    assert "12,345,678" in rows[0]
+    assert "50.0" in rows[0]
+    assert gains(result) == [
+        "distillation gained +5.0 AP over the plain student",
+        "distillation gained -2.5 AP over the head-only student",
+    ]
+
+
+@pytest.mark.parametrize("result", [{}, {"detector": {}}, {"gain": {"over_plain": None}}])
+def test_a_result_with_nothing_in_it_breaks_nothing(result):
+    assert "AP50" in text_of(result_table(result))
+    assert gains(result) == []
+
+
+def test_following_a_job_tells_stages_and_validations_until_it_ends(world, url):
+    job, claim = world.running()
+    at = "2026-01-02T03:04:05+00:00"
+    world.beat(
+        claim,
+        ProgressLine(type="stage", at=at, message="training the plain twin"),
+        ProgressLine(type="train", at=at, variant="plain", epoch=1.5, done=0.3, eta_s=61),
+        ProgressLine(type="validation", at=at, variant="plain", epoch=2, metrics={"AP": 12.34}),
+    )
+    world.services.jobs.finish(claim, Reason.COMPLETED, result={})
+    console = Console(file=io.StringIO(), width=120)
+
+    with Client(url) as client:
+        ended = follow(client, job.id, console, "students")
+
+    assert ended.state == "succeeded"
+    said = console.file.getvalue()
+    assert "training the plain twin" in said
+    assert "plain, epoch 2: AP 12.3" in said
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_the_demos_jobs_are_valid_specs(plan):
+    teacher = job_spec_adapter.validate_python(plan.teacher_job("d", 3))
+    student = job_spec_adapter.validate_python(plan.distill_job("d", "t", 3))
+
+    assert (teacher.training.seed, student.training.seed) == (3, 3)
+    assert student.twins == ("plain", "head_only")
+
+
+def test_the_demo_names_the_data_sets_it_has(tmp_path):
+    with pytest.raises(DemoFailed, match="digits, trees"):
+        run_demo("cats", 0, tmp_path, Console(file=io.StringIO()))
