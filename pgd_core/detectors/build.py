@@ -33,7 +33,10 @@ def build_detector(spec: DetectorSpec, num_classes: int, size_divisor: int = 32)
     """The detector with random weights; neck and head as MMDetection initialises them."""
     register_all_modules(init_default_scope=True)
     config = ConfigDict(detector_config(spec, num_classes, size_divisor))
-    return cast(nn.Module, MODELS.build(config))
+    model = MODELS.build(config)
+    if spec.backbone.name is BackboneName.MOBILENET_V2:
+        model.backbone.conv2.requires_grad_(False)  # the classifier's: computed, but no output
+    return cast(nn.Module, model)
 
 
 def detector_config(spec: DetectorSpec, num_classes: int, size_divisor: int = 32) -> Config:

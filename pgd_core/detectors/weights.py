@@ -19,17 +19,25 @@ from pgd_core.errors import RunFailed, WeightsUnusable
 Weights = dict[str, Tensor]
 SHOWN = 5  # tensors named in a message
 
-# What MMEngine's own checkpoints hold beside tensors.
-_ALLOWED = [
+
+def _statistic(owner: Any, name: str) -> Any:
+    """Stands for the `getattr` by which a HistoryBuffer's pickle names its own methods."""
+    if owner is HistoryBuffer and name in {"min", "max", "current", "mean"}:
+        return getattr(owner, name)
+    raise WeightsUnusable(f"the checkpoint asks for {name!r} of {owner!r} and was not loaded")
+
+
+# What MMEngine's own checkpoints hold beside tensors; torch has no more in its allow-list.
+_ALLOWED: list[Any] = [
     HistoryBuffer,
+    (_statistic, "builtins.getattr"),
     np.ndarray,
     np.dtype,
-    type(np.dtype(np.float64)),
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.int64)),
-    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    getattr,  # HistoryBuffer's pickle looks its statistics up by name
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
+    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # type: ignore[attr-defined]
+    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),  # type: ignore[attr-defined]
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # type: ignore[attr-defined]
 ]
 
 
@@ -42,17 +50,24 @@ def read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # `getattr` is not among what may be called: HistoryBuffer needs no more than the rest.
-        with torch.serialization.safe_globals([a for a in _ALLOWED if a is not getattr]):
+        with torch.serialization.safe_globals(_ALLOWED):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsUnusable:
+        raise
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsUnusable(f"{path.name} cannot be read: {_first_line(error)}") from error
     except Exception as error:  # the unpickler's own class is private
         raise WeightsUnusable(
-            f"{path.name} holds more than tensors and was not loaded: {_first_line(error)}. "
-            "Save its state dict as safetensors"
+            f"{path.name} holds more than tensors and was not loaded ({_cause(error)}); save its "
+            "state dict as safetensors"
         ) from error
     return _state_dict(checkpoint, path.name)
+
+
+def _cause(error: Exception) -> str:
+    """torch's refusal without its advice to load the file anyway."""
+    refused = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line]
+    return (refused or [_first_line(error)])[0].split(". Please use")[0][:300]
 
 
 def _first_line(error: Exception) -> str:

@@ -8,15 +8,35 @@ from typing import Any
 
 import torch
 from mmdet.registry import DATASETS
+from mmengine import dist
 from mmengine.dataset import pseudo_collate, worker_init_fn
 from torch.utils.data import DataLoader, Subset
 
+from pgd_core.datasets.prepared import write_prepared
 from pgd_core.errors import DatasetUnusable
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.jobs.spec import InputSpec
 from pgd_core.training.sampling import Pictures, ResumableBatches, SeededPictures
 
 Config = dict[str, Any]
+
+
+def with_prepared_annotations(files: DatasetFiles, folder: Path) -> DatasetFiles:
+    """The data set with boxes clipped and areas filled in, written to `folder` as copies."""
+    prepared = {"train_annotations": folder / "train.json", "val_annotations": folder / "val.json"}
+    if dist.is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, target in prepared.items():
+            source: Path = getattr(files, part)
+            try:
+                write_prepared(source, target)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise DatasetUnusable(
+                    f"annotations {source} cannot be read any more ({type(error).__name__}: "
+                    f"{error}); restore them, or register the data set anew"
+                ) from error
+    dist.barrier()
+    return files.model_copy(update=prepared)
 
 
 def train_pipeline(spec: InputSpec) -> list[Config]:

@@ -14,10 +14,10 @@ from torch import nn
 
 from pgd_core.detectors.build import build_detector
 from pgd_core.evaluation.speed import model_cost
-from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, RunSpec
+from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import EvaluateJob, InputSpec
 from pgd_core.training.artifacts import write_outputs
-from pgd_core.training.data import val_loader
+from pgd_core.training.data import val_loader, with_prepared_annotations
 from pgd_core.training.hooks import StopRequest
 from pgd_core.training.models import load_teacher, trained_spec
 from pgd_core.training.progress import Reporter
@@ -33,6 +33,8 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     reporter = Reporter(folder / PROGRESS_FILE if dist.is_main_process() else None)
     stop = StopRequest(folder / STOP_FILE)
     stop.listen()
+    files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
+    run = run.model_copy(update={"dataset": files})
     teacher = None
     result: dict[str, Any] = {}
     if run.teacher is not None:
