@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from api import errors, openapi
 from api.limits import BodyLimit, RequestId, SameSite
@@ -32,14 +33,7 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     engine = open_engine(settings.resolved_database_url())
     sender = HintSender(settings.resolved_redis_url())
-    services = Services(
-        settings=settings,
-        jobs=SqlJobStore(engine),
-        library=SqlLibraryStore(engine),
-        files=LocalFileStore(settings.data_folder / "files"),
-        hints=hints or sender,
-        checks=readiness_checks(settings, engine),
-    )
+    services = _services(settings, engine, hints or sender)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,6 +51,23 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    _install(app)
+    return app
+
+
+def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
+    return Services(
+        settings=settings,
+        jobs=SqlJobStore(engine),
+        library=SqlLibraryStore(engine),
+        files=LocalFileStore(settings.data_folder / "files"),
+        hints=hints,
+        checks=readiness_checks(settings, engine),
+    )
+
+
+def _install(app: FastAPI) -> None:
+    """Everything between the socket and the routes, and the routes."""
     app.add_middleware(BodyLimit)
     app.add_middleware(SameSite)
     app.add_middleware(RequestId)  # the last one added is the first one entered
@@ -64,7 +75,6 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
     openapi.install(app)
     for module in ROUTES:
         app.include_router(module.router)
-    return app
 
 
 def _sweep(folder: Path) -> None:
