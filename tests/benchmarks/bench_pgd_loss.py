@@ -6,7 +6,8 @@ A batch of COCO's size (1333x800, padded to 1344x800, five levels, 80 classes, 2
 step is measured in the same run: FCOS with ResNet-101 forward (the teacher) and FCOS with
 ResNet-50 forward, backward and SGD (the student). Memory is in feature maps: one map of the
 finest level, N x 256 x 100 x 168 in float32. `--cpu-time` counts the processor's seconds, summed
-over threads, for a machine that is shared with other work; otherwise the wall clock counts.
+over threads, for a machine that is shared with other work; set OMP_NUM_THREADS=1 with it, because
+threads that wait for each other spin. Otherwise the wall clock counts.
 """
 
 from __future__ import annotations
