@@ -1,10 +1,94 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from pgd_core.files import LocalFileStore
+from pgd_core.jobs.job import Job
+from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
+from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from tests.servers import RedisServer, redis_server
+from worker.runner import Runner, RunnerOptions
+from worker.supervisor import Limits
+
+T = TypeVar("T")
+FAKE_TRAINER = (sys.executable, str(Path(__file__).with_name("fake_trainer.py")))
+RUN_OUT = timedelta(seconds=-1)
+
+
+def wait_for(look: Callable[[], T], patience_s: float = 20.0) -> T:
+    """What `look` gives, as soon as it is true."""
+    deadline = time.monotonic() + patience_s
+    while not (seen := look()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+    return seen
+
+
+class World:
+    """A migrated database, files and a data set, and what a test does with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'pgd.sqlite'}"
+        migrate(self.url)
+        self.engine = open_engine(self.url)
+        self.jobs = SqlJobStore(self.engine)
+        self.library = SqlLibraryStore(self.engine)
+        self.files = LocalFileStore(folder / "files")
+        self.attempts = folder / "attempts"
+        self.dataset = self.add_dataset()
+        self.options = RunnerOptions(
+            worker="worker-1",
+            attempts=self.attempts,
+            heartbeat_s=0.05,
+            limits=Limits(stop_grace_s=10, poll_s=0.02),
+            trainer=FAKE_TRAINER,
+        )
+
+    def add_dataset(self, usable: bool = True) -> str:
+        dataset = self.library.add_dataset("digits", "/t.json", "/t", "/v.json", "/v")
+        self.library.dataset_checked(
+            dataset.id, usable=usable, report={}, sha256="ab" * 32, classes=("0", "1")
+        )
+        return dataset.id
+
+    def submit(self, does: str, **options) -> Job:
+        model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet18"))
+        spec = TrainJob(kind="train", name=does, dataset=self.dataset, model=model)
+        return self.jobs.submit(spec, **options)
+
+    def runner(self, **options) -> Runner:
+        return Runner(self.jobs, self.library, self.files, replace(self.options, **options))
+
+    def run(self, does: str, **options) -> Job:
+        """Submit and run a job; what became of it."""
+        job = self.submit(does)
+        self.runner(**options).work()
+        return self.jobs.get(job.id)
+
+    def start(self, runner: Runner) -> threading.Thread:
+        thread = threading.Thread(target=runner.work)
+        thread.start()
+        return thread
+
+    def wait_until_training(self, job: Job) -> None:
+        wait_for(lambda: self.jobs.get(job.id).progress)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.engine.dispose()
 
 
 @pytest.fixture

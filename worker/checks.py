@@ -1,0 +1,155 @@
+"""Checks of registered data sets and teachers, each in a process that can lose nothing.
+
+A check that was interrupted is done again: what it checks stays `checking` until it has answered.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pgd_core.errors import Conflict, NotFound
+from pgd_core.jobs.job import Dataset, Teacher
+from pgd_core.jobs.protocols import FileStore, LibraryStore
+from worker.confine import Interrupted, Limits, run_confined
+
+DATASET_CHECK = (sys.executable, "-m", "pgd_core.datasets", "check")
+TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
+
+# The data set check limits its own memory and time further, and by file.
+DATASET_LIMITS = Limits(wall_s=4 * 3600, cpu_s=4 * 3600)
+TEACHER_LIMITS = Limits(wall_s=900, cpu_s=900)
+
+_NO_ANSWER = "the check left no answer"
+
+log = structlog.get_logger()
+
+
+class Checker:
+    """Checks what waits in the library, one thing at a time."""
+
+    def __init__(
+        self,
+        library: LibraryStore,
+        files: FileStore,
+        scratch: Path,  # a folder for the checks' own folders
+        *,
+        dataset_check: Sequence[str] = DATASET_CHECK,
+        teacher_check: Sequence[str] = TEACHER_CHECK,
+        dataset_limits: Limits = DATASET_LIMITS,
+        teacher_limits: Limits = TEACHER_LIMITS,
+    ) -> None:
+        self._library, self._files, self._scratch = library, files, scratch.resolve()
+        self._dataset_check, self._teacher_check = dataset_check, teacher_check
+        self._dataset_limits, self._teacher_limits = dataset_limits, teacher_limits
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End the running check, and start no other."""
+        self._stop.set()
+
+    def check_all(self) -> None:
+        """Check all that waits now; one that breaks does not hold up the others."""
+        waiting: list[Dataset | Teacher] = [
+            *self._library.datasets_to_check(),
+            *self._library.teachers_to_check(),
+        ]
+        for thing in waiting:
+            if self._stop.is_set():
+                return
+            with structlog.contextvars.bound_contextvars(checked=thing.id, name=thing.name):
+                try:
+                    self._check(thing)
+                except Interrupted:
+                    return
+                except (Conflict, NotFound) as error:  # another reconciler was faster
+                    log.warning("check_not_recorded", message=error.message)
+                except Exception:  # the next round does it again
+                    log.exception("check_broke")
+
+    def _check(self, thing: Dataset | Teacher) -> None:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="check-", dir=self._scratch))
+        try:
+            if isinstance(thing, Dataset):
+                self._check_dataset(thing, folder)
+            else:
+                self._check_teacher(thing, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_dataset(self, dataset: Dataset, folder: Path) -> None:
+        out = folder / "report.json"
+        command = [
+            *self._dataset_check,
+            dataset.train_annotations,
+            dataset.train_images,
+            dataset.val_annotations,
+            dataset.val_images,
+            "--report",
+            str(out),
+        ]
+        problem = run_confined(
+            command,
+            folder,
+            f"check/{dataset.id}",
+            self._dataset_limits,
+            self._stop.is_set,
+            answers=(0, 1),
+        )
+        report = _read_json(out)
+        if problem or report is None:
+            report = _report_of_a_broken_check(problem)
+        usable = report.get("usable") is True
+        self._library.dataset_checked(
+            dataset.id,
+            usable=usable,
+            report=report,
+            sha256=str(report.get("sha256") or ""),
+            classes=[str(name) for name in report.get("classes") or ()],
+        )
+        log.info("dataset_checked", usable=usable)
+
+    def _check_teacher(self, teacher: Teacher, folder: Path) -> None:
+        upload = self._files.path(self._library.upload(teacher.upload or "").key)
+        declaration, out = folder / "declaration.json", folder / "out"
+        declaration.write_text(json.dumps({"model": teacher.model, "classes": teacher.classes}))
+        out.mkdir()
+        command = [*self._teacher_check, str(upload), str(declaration), str(out)]
+        limits = self._teacher_limits
+        problem = run_confined(command, folder, f"check/{teacher.id}", limits, self._stop.is_set)
+        answer = _read_json(out / "check.json")
+        weights = out / "teacher.safetensors"
+        if problem or answer is None:
+            self._library.teacher_checked(teacher.id, message=problem or _NO_ANSWER)
+        elif answer.get("usable") is True and weights.is_file() and not weights.is_symlink():
+            key = f"teachers/{teacher.id}/teacher.safetensors"
+            _, sha256 = self._files.put(key, weights)
+            self._library.teacher_checked(teacher.id, key=key, sha256=sha256)
+        else:
+            message = str(answer.get("message") or "the file is not this teacher")
+            self._library.teacher_checked(teacher.id, message=message)
+        log.info("teacher_checked", usable=bool(answer and answer.get("usable")))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _report_of_a_broken_check(problem: str) -> dict[str, Any]:
+    """In the shape of the check's own report."""
+    message = problem or _NO_ANSWER
+    error = {"code": "check_failed", "message": message, "pointer": "", "count": 1, "examples": []}
+    return {"usable": False, "errors": [error], "warnings": [], "classes": [], "sha256": ""}

@@ -1,0 +1,98 @@
+"""Puts right what got stuck: `python -m worker.reconciler`, one beside each database.
+
+Every round: attempts whose lease ran out end as worker_lost, and pools with queued jobs that no
+worker was told of are hinted. Beside the rounds, data sets and teachers are checked one at a time.
+Two reconcilers do no harm: each step is guarded in the database.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+
+import structlog
+
+from pgd_core.files import LocalFileStore
+from pgd_core.jobs.protocols import JobStore
+from pgd_core.settings import Settings
+from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
+from worker.checks import Checker
+from worker.logs import configure_logs
+from worker.processes import end_orphans
+from worker.queue import HintNotSent, HintSender
+
+# A hint that Redis lost is given again after so many rounds.
+_HINT_AGAIN_ROUNDS = 4
+# Between two looks for things to check: registering feels immediate.
+_CHECK_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Composition root; returns the exit code."""
+    configure_logs("reconciler")
+    settings = Settings()
+    swept = end_orphans()
+    if swept:
+        log.warning("orphans_ended", pids=swept)
+    migrate(settings.resolved_database_url())
+    engine = open_engine(settings.resolved_database_url())
+    checker = Checker(
+        SqlLibraryStore(engine),
+        LocalFileStore(settings.data_folder / "files"),
+        settings.data_folder / "checks",
+    )
+    hints = HintSender(settings.resolved_redis_url())
+    jobs = SqlJobStore(engine)
+    again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        checker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, asked)
+    log.info("reconciler_starts")
+    checking = threading.Thread(
+        target=repeat, args=(checker.check_all, _CHECK_EVERY_S, stop), name="checks"
+    )
+    checking.start()
+    repeat(lambda: reconcile(jobs, hints, again_after), settings.reconcile_s, stop)
+    checking.join()
+    hints.close()
+    engine.dispose()
+    return 0
+
+
+def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
+    """One round."""
+    for job in jobs.expire_leases():
+        log.warning("lease_expired", job=job.id, attempt=job.attempt, state=job.state)
+    for pool in jobs.pending_hints(again_after=again_after):
+        try:
+            hints.send(pool)
+        except HintNotSent as error:
+            log.warning("hint_not_sent", message=error.message)
+            return
+        jobs.hinted(pool)
+        log.info("hinted", pool=pool)
+
+
+def repeat(step: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+    """Do a step again and again; one that fails is told, and done again."""
+    while not stop.is_set():
+        try:
+            step()
+        except Exception:  # a database that is down comes back
+            log.exception("step_failed", step=getattr(step, "__qualname__", ""))
+        stop.wait(every_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The trainer's process: started, watched, asked to stop, and gone without a trace at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+import structlog
+
+from pgd_core.errors import LeaseLost
+from pgd_core.jobs.job import Claim
+from pgd_core.jobs.run import LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
+from worker.lease import LeaseKeeper
+from worker.processes import end_members, marks
+from worker.progress import ProgressTail
+
+log = structlog.get_logger()
+
+
+class StopCause(Enum):
+    """Why a trainer was asked to stop."""
+
+    CANCEL = auto()
+    SHUTDOWN = auto()
+    MAX_DURATION = auto()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds."""
+
+    stop_grace_s: float = 30.0  # from being asked to stop to having written a checkpoint
+    max_duration_s: float | None = None  # of an attempt
+    poll_s: float = 0.2  # between two looks at the process
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a trainer's process ended."""
+
+    code: int  # negative: the signal that ended it
+    cause: StopCause | None  # why it was asked to stop, if it was
+
+
+def supervise(
+    trainer: Sequence[str],  # the command; run.json and the folder are appended
+    folder: Path,  # the attempt's; holds run.json
+    claim: Claim,
+    lease: LeaseKeeper,
+    limits: Limits,
+    shutting_down: Callable[[], bool],
+) -> Exit:
+    """Run the trainer to its end. When this returns or raises, no process of it is left.
+
+    Raises LeaseLost, the trainer killed, when the job may be another worker's.
+    """
+    marker = f"{claim.job_id}/{claim.attempt}"
+    process = _start(trainer, folder, marker)
+    gently_s = 2.0
+    try:
+        return _watch(process, folder, claim, lease, limits, shutting_down)
+    except LeaseLost:
+        gently_s = 0.0
+        raise
+    finally:
+        left = end_members(marker, process.pid, gently_s=gently_s)
+        if left:
+            log.error("processes_survive_sigkill", pids=left)
+        else:
+            process.wait()
+
+
+def log_end(folder: Path, lines: int = 20) -> str:
+    """The last lines of the trainer's log."""
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def _start(trainer: Sequence[str], folder: Path, marker: str) -> subprocess.Popen[bytes]:
+    # The trainer knows no database: our own settings, with their passwords, stay here.
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("PGD_")}
+    with (folder / LOG_FILE).open("ab") as output:
+        return subprocess.Popen(
+            [*trainer, str(folder / RUN_FILE), str(folder)],
+            cwd=folder,
+            env=inherited | marks(marker) | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    claim: Claim,
+    lease: LeaseKeeper,
+    limits: Limits,
+    shutting_down: Callable[[], bool],
+) -> Exit:
+    tail = ProgressTail(folder / PROGRESS_FILE)
+    started_at = time.monotonic()
+    cause: StopCause | None = None
+    patient_until = float("inf")
+    while (code := _wait(process, limits.poll_s)) is None:
+        lease.add(tail.new_lines())
+        if lease.lost:
+            raise LeaseLost(f"the lease of attempt {claim.attempt} could not be renewed in time")
+        if cause is None:
+            cause = _cause_to_stop(lease, limits, started_at, shutting_down)
+            if cause is not None:
+                log.info("trainer_asked_to_stop", cause=cause.name)
+                _ask_to_stop(process, folder)
+                patient_until = time.monotonic() + limits.stop_grace_s
+        if time.monotonic() > patient_until:
+            log.warning("trainer_did_not_stop", grace_s=limits.stop_grace_s)
+            end_members(f"{claim.job_id}/{claim.attempt}", process.pid)
+            patient_until = float("inf")
+    while lines := tail.new_lines():
+        lease.add(lines)
+    return Exit(code, cause)
+
+
+def _wait(process: subprocess.Popen[bytes], poll_s: float) -> int | None:
+    try:
+        return process.wait(poll_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _cause_to_stop(
+    lease: LeaseKeeper,
+    limits: Limits,
+    started_at: float,
+    shutting_down: Callable[[], bool],
+) -> StopCause | None:
+    if lease.cancel_requested:
+        return StopCause.CANCEL
+    if shutting_down():
+        return StopCause.SHUTDOWN
+    if limits.max_duration_s is not None and time.monotonic() - started_at > limits.max_duration_s:
+        return StopCause.MAX_DURATION
+    return None
+
+
+def _ask_to_stop(process: subprocess.Popen[bytes], folder: Path) -> None:
+    (folder / STOP_FILE).touch()
+    # To the trainer alone: its children are its own to stop, and it needs them for a checkpoint.
+    process.send_signal(signal.SIGTERM)

@@ -1,0 +1,92 @@
+"""What an attempt's ending means: the one place where exits and errors become reasons."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pgd_core.errors import PgdError
+from pgd_core.jobs.job import Reason
+from pgd_core.jobs.run import OUTCOME_FILE, Outcome
+from worker.supervisor import Exit, StopCause, log_end
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why the attempt ended."""
+
+    reason: Reason
+    message: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+_REASON_OF_CAUSE = {
+    StopCause.CANCEL: Reason.CANCELLED_BY_USER,
+    StopCause.SHUTDOWN: Reason.STOPPED,
+    StopCause.MAX_DURATION: Reason.MAX_DURATION,
+}
+
+
+def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
+    """From the trainer's own word if it left one, else from how its process ended."""
+    outcome = _outcome(folder)
+    if outcome is not None and outcome.status == "succeeded":
+        return Verdict(Reason.COMPLETED, outcome.message, outcome.result)
+    if ended.cause is not None and not _failed_by_itself(outcome, ended.cause):
+        return Verdict(_REASON_OF_CAUSE[ended.cause], _what_was_asked(ended.cause, outcome))
+    if outcome is not None:
+        return Verdict(_reason(outcome), outcome.message)
+    if ended.code < 0:
+        name = signal.Signals(-ended.code).name
+        hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
+        return Verdict(Reason.WORKER_LOST, f"the trainer was ended by {name}{hint}")
+    last_words = f"the trainer ended with code {ended.code} and no outcome; its log ends:"
+    return Verdict(Reason.INTERNAL_ERROR, f"{last_words}\n{log_end(folder)}")
+
+
+def verdict_of_error(error: Exception) -> Verdict:
+    """Of an attempt that broke outside its trainer.
+
+    What is not one of our errors, such as a full disk or a database that went away, says nothing
+    about the job: it is tried again like one whose worker was lost.
+    """
+    if isinstance(error, PgdError):
+        known = error.code in set(Reason)
+        return Verdict(Reason(error.code) if known else Reason.INTERNAL_ERROR, error.message)
+    return Verdict(Reason.WORKER_LOST, f"the worker broke: {type(error).__name__}: {error}")
+
+
+def _outcome(folder: Path) -> Outcome | None:
+    try:
+        return Outcome.model_validate_json((folder / OUTCOME_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _failed_by_itself(outcome: Outcome | None, cause: StopCause) -> bool:
+    """A failure while stopping is told; but whoever cancelled a job has what they wanted."""
+    return outcome is not None and outcome.status == "failed" and cause is not StopCause.CANCEL
+
+
+def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
+    asked = {
+        StopCause.CANCEL: "cancelled on request",
+        StopCause.SHUTDOWN: "the worker shut down",
+        StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
+    }[cause]
+    if outcome is None:
+        return f"{asked}; the trainer ended without a last checkpoint"
+    return asked
+
+
+def _reason(outcome: Outcome) -> Reason:
+    if outcome.status == "stopped":
+        return Reason.STOPPED
+    try:
+        return Reason(outcome.reason)
+    except ValueError:
+        return Reason.INTERNAL_ERROR
