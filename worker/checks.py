@@ -28,7 +28,7 @@ TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
 DATASET_LIMITS = Limits(wall_s=4 * 3600, cpu_s=4 * 3600)
 TEACHER_LIMITS = Limits(wall_s=900, cpu_s=900)
 
-_NO_ANSWER = "the check left no answer"
+_NO_ANSWER = "the check's answer cannot be read"
 
 log = structlog.get_logger()
 
@@ -103,7 +103,8 @@ class Checker:
             f"check/{dataset.id}",
             self._dataset_limits,
             self._stop.is_set,
-            answers=(0, 1),
+            answer=out,
+            answer_codes=(0, 1),
         )
         report = _read_json(out)
         if problem or report is None:
@@ -119,13 +120,26 @@ class Checker:
         log.info("dataset_checked", usable=usable)
 
     def _check_teacher(self, teacher: Teacher, folder: Path) -> None:
-        upload = self._files.path(self._library.upload(teacher.upload or "").key)
+        try:
+            upload = self._files.path(self._library.upload(teacher.upload or "").key)
+        except NotFound:
+            message = "the uploaded file is gone; upload it again and register a new teacher"
+            self._library.teacher_checked(teacher.id, message=message)
+            return
         declaration, out = folder / "declaration.json", folder / "out"
         declaration.write_text(json.dumps({"model": teacher.model, "classes": teacher.classes}))
         out.mkdir()
-        command = [*self._teacher_check, str(upload), str(declaration), str(out)]
-        limits = self._teacher_limits
-        problem = run_confined(command, folder, f"check/{teacher.id}", limits, self._stop.is_set)
+        problem = run_confined(
+            [*self._teacher_check, str(upload), str(declaration), str(out)],
+            folder,
+            f"check/{teacher.id}",
+            self._teacher_limits,
+            self._stop.is_set,
+            answer=out / "check.json",
+        )
+        self._record_teacher(teacher, out, problem)
+
+    def _record_teacher(self, teacher: Teacher, out: Path, problem: str) -> None:
         answer = _read_json(out / "check.json")
         weights = out / "teacher.safetensors"
         if problem or answer is None:

@@ -43,7 +43,9 @@ def run_confined(
     marker: str,
     limits: Limits,
     stopping: Callable[[], bool],
-    answers: Collection[int] = (0,),  # exit codes with which it came to an answer
+    *,
+    answer: Path,  # the file it leaves when it came to an answer
+    answer_codes: Collection[int] = (0,),  # the exit codes it then ends with
 ) -> str:
     """What went wrong, in words; empty when it came to an answer. Interrupted on `stopping`.
 
@@ -67,7 +69,7 @@ def run_confined(
     finally:
         end_members(marker, process.pid, gently_s=0)
         process.wait()
-    if code in answers:
+    if code in answer_codes and answer.is_file():
         return ""
     return _in_words(code, limits, log_path)
 
@@ -92,7 +94,7 @@ def _in_words(code: int | None, limits: Limits, log_path: Path) -> str:
     if code < 0:
         return f"the check was ended by {signal.Signals(-code).name}, at a limit of time or memory"
     last_lines = log_path.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()[-5:]
-    return f"the check ended with code {code}: " + "\n".join(last_lines)
+    return f"the check ended with code {code} and no answer: " + "\n".join(last_lines)
 
 
 def _limited(limits: Limits) -> list[str]:

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pgd_core.jobs.job import Upload
+from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
+from tests.worker.conftest import wait_for
+from worker.checks import Checker
+from worker.confine import Limits, _without_network
+from worker.processes import members
+
+FAKE_CHECK = (sys.executable, str(Path(__file__).with_name("fake_check.py")))
+LIMITS = Limits(wall_s=60, cpu_s=60)
+SMALL = Limits(wall_s=60, cpu_s=1, memory_bytes=2**30, file_bytes=2**23)
+
+
+@pytest.fixture
+def dataset(world):
+    return world.library.add_dataset("digits", "/a.json", "/a", "/b.json", "/b")
+
+
+@pytest.fixture
+def teacher(world, tmp_path):
+    (tmp_path / "sent").write_bytes(b"weights")
+    size, sha256 = world.files.put("uploads/1", tmp_path / "sent")
+    upload = Upload("1", "teacher.pth", size, sha256, "uploads/1", datetime.now(UTC))
+    world.library.add_upload(upload)
+    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
+    return world.library.add_teacher("big", model, ("0", "1"), upload=upload.id)
+
+
+def checker(world, does, limits=LIMITS):
+    return Checker(
+        world.library,
+        world.files,
+        world.folder / "checks",
+        dataset_check=(*FAKE_CHECK, does),
+        teacher_check=(*FAKE_CHECK, does),
+        dataset_limits=limits,
+        teacher_limits=limits,
+    )
+
+
+def check_dataset(world, dataset, does, limits=LIMITS):
+    checker(world, does, limits).check_all()
+    return world.library.dataset(dataset.id)
+
+
+def check_teacher(world, teacher, does, limits=LIMITS):
+    checker(world, does, limits).check_all()
+    return world.library.teacher(teacher.id)
+
+
+def test_a_usable_dataset_becomes_ready_with_its_report(world, dataset):
+    checked = check_dataset(world, dataset, "dataset_usable")
+
+    assert (checked.state, checked.classes, checked.sha256) == ("ready", ("0", "1"), "ab" * 32)
+    assert checked.report["paths"] == ["/a.json", "/a", "/b.json", "/b"]
+    assert list((world.folder / "checks").iterdir()) == []
+
+
+def test_an_unusable_dataset_is_rejected_with_its_report(world, dataset):
+    checked = check_dataset(world, dataset, "dataset_unusable")
+
+    assert checked.state == "rejected"
+    assert checked.report["errors"] == [{"code": "no_images"}]
+
+
+@pytest.mark.parametrize(
+    ("does", "limits", "words"),
+    [
+        ("crash", LIMITS, "no answer: no such format"),
+        ("hang", Limits(wall_s=0.3, cpu_s=60), "longer than 0.3 s"),
+    ],
+)
+def test_a_dataset_whose_check_breaks_is_rejected_and_told_why(world, dataset, does, limits, words):
+    checked = check_dataset(world, dataset, does, limits)
+
+    assert checked.state == "rejected"
+    assert words in checked.report["errors"][0]["message"]
+
+
+def test_a_fitting_teacher_becomes_ready_with_its_converted_weights(world, teacher):
+    checked = check_teacher(world, teacher, "teacher_usable")
+
+    assert (checked.state, checked.message) == ("ready", "")
+    assert checked.key == f"teachers/{teacher.id}/teacher.safetensors"
+    assert world.files.path(checked.key).read_bytes() == b"WEIGHTS"
+    assert checked.sha256 == hashlib.sha256(b"WEIGHTS").hexdigest()
+
+
+def test_a_teacher_that_does_not_fit_is_rejected_with_the_reason(world, teacher):
+    checked = check_teacher(world, teacher, "teacher_unusable")
+
+    assert (checked.state, checked.message) == ("rejected", "80 classes, not 2")
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [("eat_memory", "MemoryError"), ("spin", "SIG"), ("fill_disk", "File too large")],
+)
+def test_a_hostile_file_meets_a_limit(world, teacher, does, words):
+    checked = check_teacher(world, teacher, does, SMALL)
+
+    assert checked.state == "rejected"
+    assert words in checked.message
+
+
+def test_a_check_sees_no_secret_no_network_and_an_empty_folder(world, dataset, monkeypatch):
+    monkeypatch.setenv("PGD_DATABASE_URL", "postgresql://user:hunter2@host/pgd")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+
+    seen = check_dataset(world, dataset, "tell").report["seen"]
+
+    assert "hunter2" not in json.dumps(seen["environment"])
+    assert Path(seen["folder"]).parent == world.folder / "checks"
+    assert seen["network"] is (_without_network() == ())
+
+
+def test_a_check_that_is_interrupted_is_done_again(world, dataset):
+    hanging = checker(world, "hang")
+    thread = threading.Thread(target=hanging.check_all)
+    thread.start()
+    wait_for(lambda: members(f"check/{dataset.id}"))
+    hanging.stop()
+    thread.join()
+
+    assert members(f"check/{dataset.id}") == []
+    assert world.library.dataset(dataset.id).state == "checking"
+    assert check_dataset(world, dataset, "dataset_usable").state == "ready"
+
+
+def test_one_check_that_cannot_be_done_does_not_hold_up_the_next(world, teacher, dataset):
+    world.files.delete("uploads/1")
+    checker(world, "dataset_usable").check_all()
+
+    assert world.library.dataset(dataset.id).state == "ready"
+    rejected = world.library.teacher(teacher.id)
+    assert rejected.state == "rejected"
+    assert "upload it again" in rejected.message
