@@ -41,6 +41,13 @@ class RunnerOptions:
     limits: Limits = field(default_factory=Limits)
     trainer: Sequence[str] = (sys.executable, "-m", "pgd_core.training")
 
+    def __post_init__(self) -> None:
+        if self.heartbeat_s > self.lease_s / 3:
+            raise ValueError(
+                f"a heartbeat every {self.heartbeat_s:g} s is too rare for a lease of "
+                f"{self.lease_s:g} s: set PGD_HEARTBEAT_S to a third of PGD_LEASE_S at most"
+            )
+
 
 class Runner:
     """Runs jobs one after another."""

@@ -67,7 +67,7 @@ def line_as_json(line: ProgressLine) -> dict[str, Any]:
 
 
 def storable(value: Any) -> Any:
-    """The value without NaN, infinity and NUL, which JSON or PostgreSQL cannot hold.
+    """The value without NaN, infinity, NUL and half characters, which JSON or PostgreSQL refuse.
 
     A number that is not finite leaves its mapping (a diverging loss is a gap in its curve), and
     becomes null in a list.
@@ -79,7 +79,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
     if isinstance(value, str):
-        return value.replace("\x00", "")
+        return value.replace("\x00", "").encode(errors="replace").decode()
     return None if _is_not_finite(value) else value
 
 

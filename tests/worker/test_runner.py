@@ -312,3 +312,8 @@ def test_a_runner_serves_its_own_pool(world, pool):
     world.submit("succeed", pool="gpu")
 
     assert world.runner(pool=pool).work() == (1 if pool == "gpu" else 0)
+
+
+def test_heartbeats_too_rare_for_the_lease_are_refused(world):
+    with pytest.raises(ValueError, match="PGD_HEARTBEAT_S"):
+        world.runner(heartbeat_s=10, lease_s=20)

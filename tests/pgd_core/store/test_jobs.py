@@ -213,11 +213,11 @@ def test_what_is_not_finite_leaves_a_gap_and_not_an_error(jobs, spec):
     )
 
     jobs.heartbeat(lease, MINUTE, [line])
-    done = jobs.finish(lease, Reason.DIVERGED, "loss\x00 nan", result={"a": [math.nan, 1]})
+    done = jobs.finish(lease, Reason.DIVERGED, "loss\x00 nan\ud800", result={"a": [math.nan, 1]})
 
     [(_, stored)] = jobs.progress_lines(job.id)
     assert (stored.losses, stored.grad_norm) == ({"reg": 1.0}, None)
-    assert (done.message, done.result) == ("loss nan", {"a": [None, 1]})
+    assert (done.message, done.result) == ("loss nan?", {"a": [None, 1]})
 
 
 # Stale workers
