@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -78,6 +80,16 @@ class ResumableRunner(Runner):  # type: ignore[misc]
 
     def dump_config(self) -> None:
         """Nothing: the spec is the configuration."""
+
+    def wrap_model(self, _config: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """On its device, and under DDP where there are several processes, GPU or not."""
+        model = model.to(get_device())
+        if not self.distributed:
+            return model
+        ids = [torch.cuda.current_device()] if torch.cuda.is_available() else None
+        return cast(
+            nn.Module, MMDistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+        )
 
     def load_or_resume(self) -> None:
         """Put the checkpoint's state in place, when there is one."""

@@ -25,7 +25,7 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
     MMLogger.get_instance("pgd", log_level="WARNING")  # or every initialised tensor is a line
     register_all_modules(init_default_scope=True)
     if "RANK" in os.environ:
-        dist.init_dist("pytorch", backend="nccl" if torch.cuda.is_available() else "gloo")
+        _join_processes()
     try:
         return run_job(run, folder)
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -38,3 +38,10 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
     finally:
         if dist.is_distributed():
             torch.distributed.destroy_process_group()
+
+
+def _join_processes() -> None:
+    """Meet the other processes of torchrun; MMEngine's own way needs a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
