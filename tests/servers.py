@@ -1,4 +1,4 @@
-"""Real servers for the tests, each started in about a second: no Docker, no root, no network."""
+"""Real servers and databases for the tests, started in about a second: no Docker, no network."""
 
 from __future__ import annotations
 
@@ -87,3 +87,20 @@ def postgres_url() -> str:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     return server.replace("/postgres?", f"/{name}?")
+
+
+@functools.cache
+def _migrated_sqlite() -> bytes:
+    from pgd_core.store import migrate
+
+    with tempfile.TemporaryDirectory(prefix="pgd-sqlite-") as folder:
+        path = Path(folder) / "pgd.sqlite"
+        migrate(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+def sqlite_url(folder: Path) -> str:
+    """A new migrated database in the folder, `pgd.sqlite`."""
+    path = folder / "pgd.sqlite"
+    path.write_bytes(_migrated_sqlite())
+    return f"sqlite:///{path}"

@@ -14,8 +14,8 @@ import pytest
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.job import Job
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
-from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
-from tests.servers import RedisServer, redis_server
+from pgd_core.store import SqlJobStore, SqlLibraryStore, open_engine
+from tests.servers import RedisServer, redis_server, sqlite_url
 from worker.runner import Runner, RunnerOptions
 from worker.supervisor import Limits
 
@@ -24,7 +24,7 @@ FAKE_TRAINER = (sys.executable, str(Path(__file__).with_name("fake_trainer.py"))
 RUN_OUT = timedelta(seconds=-1)
 
 
-def wait_for(look: Callable[[], T], patience_s: float = 20.0) -> T:
+def wait_for(look: Callable[[], T], patience_s: float = 60.0) -> T:
     """What `look` gives, as soon as it is true."""
     deadline = time.monotonic() + patience_s
     while not (seen := look()):
@@ -38,9 +38,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder / 'pgd.sqlite'}"
-        migrate(self.url)
-        self.engine = open_engine(self.url)
+        self.engine = open_engine(sqlite_url(folder))
         self.jobs = SqlJobStore(self.engine)
         self.library = SqlLibraryStore(self.engine)
         self.files = LocalFileStore(folder / "files")

@@ -11,7 +11,7 @@ from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from pgd_core.store.engine import writing
 from pgd_core.store.tables import Base
-from tests.servers import postgres_url
+from tests.servers import postgres_url, sqlite_url
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,7 @@ def migrated_postgres() -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path) -> Iterator[Engine]:
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'pgd.sqlite'}"
-        migrate(url)
+        url = sqlite_url(tmp_path)
     else:
         url = request.getfixturevalue("migrated_postgres")
     engine = open_engine(url)
