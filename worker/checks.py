@@ -20,14 +20,14 @@ import structlog
 from pgd_core.errors import Conflict, NotFound
 from pgd_core.jobs.job import Dataset, Teacher
 from pgd_core.jobs.protocols import FileStore, LibraryStore
-from worker.confine import Interrupted, Limits, run_confined
+from worker.confine import CheckLimits, Interrupted, run_confined
 
 DATASET_CHECK = (sys.executable, "-m", "pgd_core.datasets", "check")
 TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
 
 # The data set check limits its own memory and time further, and by file.
-DATASET_LIMITS = Limits(wall_s=4 * 3600, cpu_s=4 * 3600)
-TEACHER_LIMITS = Limits(wall_s=900, cpu_s=900)
+DATASET_LIMITS = CheckLimits(wall_s=4 * 3600, cpu_s=4 * 3600)
+TEACHER_LIMITS = CheckLimits(wall_s=900, cpu_s=900)
 
 _LEFT_BEHIND_S = 24 * 3600
 _NO_ANSWER = "the check's answer cannot be read"
@@ -46,8 +46,8 @@ class Checker:
         *,
         dataset_check: Sequence[str] = DATASET_CHECK,
         teacher_check: Sequence[str] = TEACHER_CHECK,
-        dataset_limits: Limits = DATASET_LIMITS,
-        teacher_limits: Limits = TEACHER_LIMITS,
+        dataset_limits: CheckLimits = DATASET_LIMITS,
+        teacher_limits: CheckLimits = TEACHER_LIMITS,
     ) -> None:
         self._library, self._files, self._scratch = library, files, scratch.resolve()
         self._dataset_check, self._teacher_check = dataset_check, teacher_check

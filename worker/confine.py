@@ -28,7 +28,7 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class Limits:
+class CheckLimits:
     """What a confined command may use."""
 
     wall_s: float
@@ -41,7 +41,7 @@ def run_confined(
     command: Sequence[str],
     folder: Path,  # its working directory
     marker: str,
-    limits: Limits,
+    limits: CheckLimits,
     stopping: Callable[[], bool],
     *,
     answer: Path,  # the file it leaves when it came to an answer
@@ -88,7 +88,7 @@ def _wait(
     return None
 
 
-def _in_words(code: int | None, limits: Limits, log_path: Path) -> str:
+def _in_words(code: int | None, limits: CheckLimits, log_path: Path) -> str:
     if code is None:
         return f"the check took longer than {limits.wall_s:g} s"
     if code < 0:
@@ -97,7 +97,7 @@ def _in_words(code: int | None, limits: Limits, log_path: Path) -> str:
     return f"the check ended with code {code} and no answer: " + "\n".join(last_lines)
 
 
-def _limited(limits: Limits) -> list[str]:
+def _limited(limits: CheckLimits) -> list[str]:
     file_blocks, memory_kib = limits.file_bytes // 512, limits.memory_bytes // 1024
     return ["/bin/sh", "-c", _LIMITED, "sh", str(limits.cpu_s), str(file_blocks), str(memory_kib)]
 

@@ -14,12 +14,12 @@ from pgd_core.jobs.job import Upload
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
 from tests.worker.conftest import wait_for
 from worker.checks import Checker
-from worker.confine import Limits, _without_network
+from worker.confine import CheckLimits, _without_network
 from worker.processes import members
 
 FAKE_CHECK = (sys.executable, str(Path(__file__).with_name("fake_check.py")))
-LIMITS = Limits(wall_s=60, cpu_s=60)
-SMALL = Limits(wall_s=60, cpu_s=1, memory_bytes=2**30, file_bytes=2**23)
+LIMITS = CheckLimits(wall_s=60, cpu_s=60)
+SMALL = CheckLimits(wall_s=60, cpu_s=1, memory_bytes=2**30, file_bytes=2**23)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_an_unusable_dataset_is_rejected_with_its_report(world, dataset):
     ("does", "limits", "words"),
     [
         ("crash", LIMITS, "no answer: no such format"),
-        ("hang", Limits(wall_s=0.3, cpu_s=60), "longer than 0.3 s"),
+        ("hang", CheckLimits(wall_s=0.3, cpu_s=60), "longer than 0.3 s"),
     ],
 )
 def test_a_dataset_whose_check_breaks_is_rejected_and_told_why(world, dataset, does, limits, words):
