@@ -39,6 +39,7 @@ def run_demo(data: str, seed: int, folder: Path, console: Console) -> None:
     began, plan, folder = time.monotonic(), PLANS[data], folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with service(folder, console) as url, Client(url) as client:
+        clear_queue(client)
         make_data(plan, folder, console)
         dataset = register(client, data, folder / "data", console)
         teacher_job = run(client, plan.teacher_job(dataset.id, seed), "teacher", console)
@@ -92,6 +93,13 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def clear_queue(client: Client) -> None:
+    """Cancel what a demo that was stopped left in this folder's queue: it would go first."""
+    for state in ("queued", "starting", "running"):
+        for job in client.jobs(state=state, limit=200).items:
+            client.cancel(job.id)
 
 
 def make_data(plan: DemoPlan, folder: Path, console: Console) -> None:

@@ -33,7 +33,8 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
         TextColumn("{task.fields[left]}"),
     )
     seen, said = 0, -1.0
-    with Progress(*columns, console=console, transient=True) as bars:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
         bar = bars.add_task(title, total=1.0, left="")
         for job in client.watch(job_id):
             lines = client.metrics(job_id, after=seen)
@@ -42,7 +43,7 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
                 if (text := _event(line)) is not None:
                     bars.console.print(f"  {title}: {text}", highlight=False)
             bars.update(bar, completed=job.done, description=_doing(title, job), left=_left(job))
-            if not console.is_terminal and job.done >= said + 0.1:
+            if hidden and job.done >= said + 0.1:
                 said = job.done
                 console.print(f"  {_doing(title, job)} {job.done:.0%} {_left(job)}".rstrip())
     return job
