@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,6 +28,7 @@ from api.schemas import (
 from pgd_core.jobs.job import CheckState
 
 Model = TypeVar("Model", bound=BaseModel)
+Checked = TypeVar("Checked", DatasetView, TeacherView)
 Spec = Mapping[str, Any] | BaseModel
 PIECE_BYTES = 1024 * 1024
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
@@ -87,12 +88,7 @@ class Client:
         self, dataset_id: str, *, interval_s: float = 0.5, timeout_s: float = 600.0
     ) -> DatasetView:
         """The data set once its check is done; ready or rejected. TimeoutError after a while."""
-        deadline = time.monotonic() + timeout_s
-        while (dataset := self.dataset(dataset_id)).state is CheckState.CHECKING:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"data set {dataset_id} is still unchecked; does a worker run?")
-            time.sleep(interval_s)
-        return dataset
+        return _checked(lambda: self.dataset(dataset_id), interval_s, timeout_s)
 
     # Teachers and uploads
 
@@ -121,6 +117,12 @@ class Client:
     def teacher(self, teacher_id: str) -> TeacherView:
         """A teacher."""
         return self._get(f"/v1/teachers/{teacher_id}", TeacherView)
+
+    def wait_for_teacher(
+        self, teacher_id: str, *, interval_s: float = 0.5, timeout_s: float = 600.0
+    ) -> TeacherView:
+        """The teacher once its check is done; ready or rejected. TimeoutError after a while."""
+        return _checked(lambda: self.teacher(teacher_id), interval_s, timeout_s)
 
     def teachers(self, *, after: str | None = None, limit: int = 50) -> Page[TeacherView]:
         """Teachers, newest first."""
@@ -257,6 +259,15 @@ class Client:
     def _unreachable(self, error: httpx.TransportError) -> ApiError:
         detail = f"no answer from {self._http.base_url}: {error}; is the service up (pgd up)?"
         return ApiError(0, "unreachable", detail)
+
+
+def _checked(look: Callable[[], Checked], interval_s: float, timeout_s: float) -> Checked:
+    deadline = time.monotonic() + timeout_s
+    while (thing := look()).state is CheckState.CHECKING:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{thing.name!r} is still unchecked; does the reconciler run?")
+        time.sleep(interval_s)
+    return thing
 
 
 def _plain(spec: Spec) -> dict[str, Any]:

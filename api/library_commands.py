@@ -50,7 +50,8 @@ def data_add(
     show_answer(dataset, as_json, f"{dataset.id} {dataset.state}")
     if dataset.state == "rejected":
         for finding in dataset.report.get("errors", []):
-            typer.echo(f"  {finding}", err=True)
+            said = (finding.get(key, "") for key in ("code", "pointer", "message"))
+            typer.echo("pgd: {}: {}: {}".format(*said), err=True)
         raise typer.Exit(1)
 
 
@@ -71,6 +72,7 @@ def teacher_add(
     declaration: Annotated[
         Path | None, typer.Option(help='With --file: JSON of {"model": …, "classes": […]}.')
     ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for its check.")] = True,
     as_json: Json = False,
 ) -> None:
     """Register a teacher from a job, or from a checkpoint with its declaration."""
@@ -86,7 +88,12 @@ def teacher_add(
             upload = client.upload(file)
             model, classes = said.get("model", {}), said.get("classes", [])
             added = client.add_teacher_from_upload(name, upload.id, model, classes)
+        if wait:
+            added = client.wait_for_teacher(added.id)
     show_answer(added, as_json, f"{added.id} {added.state}")
+    if added.state == "rejected":
+        typer.echo(f"pgd: {added.message}", err=True)
+        raise typer.Exit(1)
 
 
 @teacher.command("ls")

@@ -98,7 +98,9 @@ def test_data_sets_and_teachers_are_added_and_listed(world, pgd, tmp_path):
     assert "checking" in pgd("data", "add", "mine", world.folder(), "--no-wait")
     assert "mine" in pgd("data", "ls")
     assert "ready" in pgd("teacher", "add", "one", "--job", job_id)
-    said = pgd("teacher", "add", "two", "--file", checkpoint, "--declaration", declaration)
+    said = pgd(
+        "teacher", "add", "two", "--file", checkpoint, "--declaration", declaration, "--no-wait"
+    )
     assert "checking" in said
     assert "two" in pgd("teacher", "ls")
     pgd("teacher", "add", "three", code=2)
@@ -109,3 +111,21 @@ def test_a_service_that_is_not_there_is_told_in_a_sentence():
 
     assert result.exit_code == 1
     assert "pgd up" in result.output
+
+
+def test_a_rejected_data_set_is_told_with_its_findings(world, pgd, monkeypatch):
+    library = world.services.library
+    added = library.add_dataset
+
+    def rejected(*parts, **paths):
+        dataset = added(*parts, **paths)
+        finding = {"code": "bad_box", "pointer": "/annotations/3", "message": "w is 0"}
+        report = {"errors": [finding]}
+        library.dataset_checked(dataset.id, usable=False, report=report, sha256="", classes=())
+        return dataset
+
+    monkeypatch.setattr(library, "add_dataset", rejected)
+
+    said = pgd("data", "add", "mine", world.folder(), code=1)
+
+    assert "bad_box: /annotations/3: w is 0" in said

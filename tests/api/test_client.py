@@ -30,7 +30,7 @@ def test_a_data_set_is_registered_and_waited_for(world, client):
 
 
 def test_waiting_for_a_check_that_nobody_makes_ends(world, client):
-    with pytest.raises(TimeoutError, match="does a worker run"):
+    with pytest.raises(TimeoutError, match="does the reconciler run"):
         client.wait_for_dataset(world.dataset(ready=False), interval_s=0, timeout_s=0)
 
 
@@ -78,7 +78,7 @@ def test_teachers_come_from_jobs_and_from_files(world, client, tmp_path):
 
     assert (from_job.state, from_upload.state) == ("ready", "checking")
     assert (upload.filename, upload.size) == ("big.pth", 35_000)
-    assert client.teacher(from_job.id) == from_job
+    assert client.wait_for_teacher(from_job.id) == from_job
     assert [item.name for item in client.teachers().items] == ["two", "one"]
 
 
