@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     pool: str = Field("default", description="The pool that a worker serves.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="Device of the trainers.")
     lease_s: float = Field(60, gt=0, description="How long a silent worker keeps a job.")
-    heartbeat_s: float = Field(10, gt=0, description="Time between a worker's heartbeats.")
+    heartbeat_s: float = Field(
+        2, gt=0, description="Time between heartbeats, which bring progress in and cancels out."
+    )
     stop_grace_s: float = Field(30, gt=0, description="Time a trainer has to write a checkpoint.")
     reconcile_s: float = Field(15, gt=0, description="Time between the reconciler's rounds.")
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")

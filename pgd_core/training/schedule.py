@@ -68,7 +68,7 @@ def schedulers(spec: TrainingSpec, steps: int) -> list[Config]:
     """MMEngine's schedulers: a linear warm-up, then steps or a cosine, all counted in steps."""
     warmup = min(spec.warmup_iterations, steps // 3)
     rates: list[Config] = []
-    if warmup:
+    if warmup > 1:  # MMEngine's never ends when it has one step
         rates.append(
             {
                 "type": "LinearLR",

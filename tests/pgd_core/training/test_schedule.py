@@ -52,6 +52,12 @@ def test_warm_up_is_linear_and_never_more_than_a_third() -> None:
     assert differences == pytest.approx([differences[0]] * 9)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 2, 3])
+def test_the_shortest_warm_ups_end_too(warmup: int) -> None:
+    spec = TrainingSpec(warmup_iterations=warmup, batch_size=32, milestones=())
+    assert rates(spec, 30)[warmup:] == pytest.approx([0.02] * (30 - warmup))
+
+
 def test_a_cosine_ends_near_zero() -> None:
     seen = rates(TrainingSpec(policy="cosine", warmup_iterations=10, batch_size=32), 100)
     assert max(seen) == pytest.approx(0.02)
