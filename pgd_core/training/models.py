@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, cast
 
+import mmengine
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from pgd_core.detectors.build import build_detector
 from pgd_core.detectors.distiller import Distiller
-from pgd_core.detectors.weights import Weights, load_whole, misfit, read_weights
+from pgd_core.detectors.weights import Weights, load_whole, read_weights
 from pgd_core.distill import PgdParameters, PredictionGuidedDistillation
 from pgd_core.errors import InvalidSpec, TeacherUnusable, WeightsUnusable
 from pgd_core.jobs.run import RunSpec, TeacherFile
@@ -78,31 +81,36 @@ def load_backbone(backbone: nn.Module, spec: BackboneSpec, run: RunSpec) -> None
                 f"backbone weights {spec.weights!r} need a weights folder; set PGD_WEIGHTS_FOLDER"
             )
         weights = read_weights(run.weights_folder / spec.weights.removeprefix("file:"))
-    wanted = {
-        name.removeprefix("backbone."): value
-        for name, value in weights.items()
-        if not name.startswith(CLASSIFIER)
+    load_whole(
+        backbone, _of_backbone(weights), f"backbone weights {spec.weights!r}", WeightsUnusable
+    )
+
+
+def _of_backbone(weights: Weights) -> Weights:
+    """A whole detector's or classifier's backbone, or a backbone alone, without its classifier."""
+    inside = {
+        k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")
     }
-    unexpected = set(misfit(backbone, wanted).unexpected)
-    heads = {name for name in unexpected if name.startswith(("neck.", "bbox_head."))}
-    fitting = {name: value for name, value in wanted.items() if name not in heads}
-    load_whole(backbone, fitting, f"backbone weights {spec.weights!r}", WeightsUnusable)
+    return inside or {k: v for k, v in weights.items() if not k.startswith(CLASSIFIER)}
 
 
 def _imagenet(spec: BackboneSpec) -> Weights:
-    name = (
-        "mmcls://mobilenet_v2"
-        if spec.name is BackboneName.MOBILENET_V2
-        else f"torchvision://{spec.name}"
-    )
+    url = imagenet_url(spec.name)
     try:
-        loaded = CheckpointLoader.load_checkpoint(name, map_location="cpu", logger=None)
+        loaded = CheckpointLoader.load_checkpoint(url, map_location="cpu", logger=None)
     except Exception as error:
         raise WeightsUnusable(
-            f"ImageNet weights {name} could not be downloaded ({type(error).__name__}); put the "
-            "file into the weights folder and use weights 'file:NAME'"
+            f"ImageNet weights {url} could not be downloaded ({type(error).__name__}: {error}); "
+            "put the file into the weights folder and use weights 'file:NAME'"
         ) from error
     return dict(loaded.get("state_dict", loaded))
+
+
+def imagenet_url(name: BackboneName) -> str:
+    """Where MMEngine's own lists say the weights lie; its torchvision scheme needs torchvision."""
+    table = "mmcls" if name is BackboneName.MOBILENET_V2 else "torchvision_0.12"
+    urls = json.loads((Path(mmengine.__file__).parent / "hub" / f"{table}.json").read_bytes())
+    return str(urls[name])
 
 
 def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller:
