@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
@@ -36,7 +37,7 @@ def build_detector(spec: DetectorSpec, num_classes: int, size_divisor: int = 32)
     model = MODELS.build(config)
     if spec.backbone.name is BackboneName.MOBILENET_V2:
         model.backbone.conv2.requires_grad_(False)  # the classifier's: computed, but no output
-    return cast(nn.Module, model)
+    return cast(nn.Module, model.to(memory_format=torch.channels_last))  # faster on CPU and GPU
 
 
 def detector_config(spec: DetectorSpec, num_classes: int, size_divisor: int = 32) -> Config:

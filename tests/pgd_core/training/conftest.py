@@ -35,7 +35,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TeacherFile]
         model = build_detector(spec, len(CLASSES))
         model.init_weights()
         path = folder / f"{detector}.safetensors"
-        save_file(model.state_dict(), path)
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
         found[detector] = TeacherFile(
             weights=path, sha256=sha256_of(path), model=spec, classes=CLASSES
         )
