@@ -32,7 +32,7 @@ async def receive_upload(
     announced_size: str | None,
     expected: tuple[str | None, str | None],  # hex sha256, Repr-Digest header
 ) -> Upload:
-    """The body as a stored file; nothing of it is left when it is refused or breaks off."""
+    """The body as a registered file; nothing is left of one that is refused or breaks off."""
     upload_id = str(uuid7())
     digests = expected_digests(*expected)
     scratch = services.scratch_folder() / upload_id
@@ -45,13 +45,23 @@ async def receive_upload(
                 f"the body's sha256 is {sha256}, not the one announced; send again"
             )
         size, _ = await run_in_threadpool(services.files.put, key, scratch)
+        upload = Upload(upload_id, filename, size, sha256, key, datetime.now(UTC))
+        await run_in_threadpool(_register, upload, services)
+        return upload
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the server's disk is full; nothing was kept") from error
         raise
     finally:
         scratch.unlink(missing_ok=True)
-    return Upload(upload_id, filename, size, sha256, key, datetime.now(UTC))
+
+
+def _register(upload: Upload, services: Services) -> None:
+    try:
+        services.library.add_upload(upload)
+    except BaseException:  # nobody could ever name the file
+        services.files.delete(upload.key)
+        raise
 
 
 async def _stream(body: AsyncIterator[bytes], path: Path, max_bytes: int) -> str:
@@ -79,7 +89,7 @@ def _check_room(folder: Path, announced_size: str | None, max_bytes: int) -> Non
     size = int(announced_size) if announced_size and announced_size.isdecimal() else 0
     if size > max_bytes:
         raise _too_large(max_bytes)
-    if shutil.disk_usage(folder).free < 2 * size + SPARE_BYTES:  # it is copied into the store
+    if shutil.disk_usage(folder).free < size + SPARE_BYTES:
         raise StorageFull(f"the server's disk has no room for {size} bytes")
 
 

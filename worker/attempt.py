@@ -16,7 +16,6 @@ from pgd_core.jobs.protocols import FileStore, LibraryStore
 from pgd_core.jobs.run import (
     OUTPUTS_FOLDER,
     RUN_FILE,
-    WORK_FOLDER,
     DatasetFiles,
     RunSpec,
     TeacherFile,
@@ -42,6 +41,11 @@ log = structlog.get_logger()
 def attempt_folder(attempts: Path, job_id: str, attempt: int) -> Path:
     """Where an attempt's trainer reads and writes."""
     return attempts / job_id / str(attempt)
+
+
+def published(job_id: str, attempt: int) -> str:
+    """The file store's folder of what an attempt publishes."""
+    return f"jobs/{job_id}/{attempt}"
 
 
 def prepare(
@@ -73,7 +77,7 @@ def prepare(
 
 
 def publish(folder: Path, claim: Claim, files: FileStore) -> list[Artifact]:
-    """Copy the outputs into the file store; a key of its own for each attempt."""
+    """Move the outputs into the file store; a key of its own for each attempt."""
     outputs = folder / OUTPUTS_FOLDER
     found = sorted(outputs.iterdir()) if outputs.is_dir() else []
     artifacts = []
@@ -81,19 +85,13 @@ def publish(folder: Path, claim: Claim, files: FileStore) -> list[Artifact]:
         if path.is_symlink() or not path.is_file() or not _NAME.fullmatch(path.name):
             log.warning("output_not_published", name=path.name)
             continue
-        key = f"jobs/{claim.job_id}/{claim.attempt}/{path.name}"
+        key = f"{published(claim.job_id, claim.attempt)}/{path.name}"
         size, sha256 = files.put(key, path)
         media_type = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
         artifacts.append(
             Artifact(claim.job_id, claim.attempt, path.name, size, sha256, key, media_type)
         )
     return artifacts
-
-
-def forget_checkpoints(job_id: str, attempts: Path) -> None:
-    """Delete what only a next attempt would need, of every attempt."""
-    for work in (attempts / job_id).glob(f"*/{WORK_FOLDER}"):
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _spec(job: Job) -> JobSpec:

@@ -1,7 +1,8 @@
 """Puts right what got stuck: `python -m worker.reconciler`, one beside each database.
 
 Every round: attempts whose lease ran out end as worker_lost, and pools with queued jobs that no
-worker was told of are hinted. Beside the rounds, data sets and teachers are checked one at a time.
+worker was told of are hinted. Beside the rounds, data sets and teachers are checked one at a time,
+and what attempts left behind is swept.
 Two reconcilers do no harm: each step is guarded in the database.
 """
 
@@ -24,11 +25,13 @@ from worker.checks import Checker
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
+from worker.sweep import sweep
 
 # A hint that Redis lost is given again after so many rounds.
 _HINT_AGAIN_ROUNDS = 4
 # Between two looks for things to check: registering feels immediate.
 _CHECK_EVERY_S = 1.0
+_SWEEP_EVERY_S = 3600.0
 
 log = structlog.get_logger()
 
@@ -42,13 +45,10 @@ def main() -> int:
         log.warning("orphans_ended", pids=swept)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    checker = Checker(
-        SqlLibraryStore(engine),
-        LocalFileStore(settings.data_folder / "files"),
-        settings.data_folder / "checks",
-    )
+    jobs, files = SqlJobStore(engine), LocalFileStore(settings.data_folder / "files")
+    checker = Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
     hints = HintSender(settings.resolved_redis_url())
-    jobs = SqlJobStore(engine)
+    attempts = settings.data_folder.resolve() / "attempts"
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     stop = threading.Event()
 
@@ -59,12 +59,18 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
     log.info("reconciler_starts")
-    checking = threading.Thread(
-        target=repeat, args=(checker.check_all, _CHECK_EVERY_S, stop), name="checks"
-    )
-    checking.start()
+    beside = [
+        threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
+        for name, step, every_s in (
+            ("checks", checker.check_all, _CHECK_EVERY_S),
+            ("sweeps", lambda: sweep(attempts, jobs, files), _SWEEP_EVERY_S),
+        )
+    ]
+    for thread in beside:
+        thread.start()
     repeat(lambda: reconcile(jobs, hints, again_after), settings.reconcile_s, stop)
-    checking.join()
+    for thread in beside:
+        thread.join()
     hints.close()
     engine.dispose()
     return 0

@@ -14,11 +14,12 @@ from typing import Literal
 import structlog
 
 from pgd_core.errors import LeaseLost, PgdError
-from pgd_core.jobs.job import Artifact, Claim, Job, JobState, Reason
+from pgd_core.jobs.job import Artifact, Claim, Job, Reason
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
-from worker.attempt import forget_checkpoints, prepare, publish
+from worker.attempt import prepare, publish
 from worker.lease import LeaseKeeper
 from worker.supervisor import Limits, supervise
+from worker.sweep import tidy
 from worker.verdict import Verdict, verdict_of_error, verdict_of_exit
 
 # How long a finished attempt waits for a database that is down, before its work is given up.
@@ -105,8 +106,7 @@ class Runner:
                     log.exception("attempt_broke")
                 verdict = verdict_of_error(error)
             ended = self._finish(claim, lease, verdict, artifacts)
-        if ended.state in (JobState.SUCCEEDED, JobState.CANCELLED):
-            forget_checkpoints(job.id, self._options.attempts)
+        self._tidy(ended)
 
     def _train(self, job: Job, claim: Claim, lease: LeaseKeeper) -> tuple[Verdict, Path]:
         options = self._options
@@ -147,3 +147,9 @@ class Runner:
                 if time.monotonic() > deadline or self._shutting_down.is_set():
                     raise
                 time.sleep(self._options.heartbeat_s / 4)
+
+    def _tidy(self, ended: Job) -> None:
+        try:
+            tidy(ended, self._options.attempts, self._jobs, self._files)
+        except Exception as error:  # the job has ended well; the reconciler sweeps what is left
+            log.warning("not_tidied", error=str(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from api.openapi import Responses, problems
 from api.receiving import receive_upload
@@ -42,7 +41,6 @@ async def add_upload(
         announced_size=request.headers.get("content-length"),
         expected=(query.sha256, repr_digest),
     )
-    await run_in_threadpool(services.library.add_upload, upload)
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     return UploadView.of(upload)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,8 +21,8 @@ _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 class LocalFileStore:
     """Implements `jobs.protocols.FileStore`: the key is the path below `root`.
 
-    A file is there whole or not at all: it is written under another name beside its place, brought
-    to the disk, then renamed.
+    A file is there whole or not at all: it is brought to the disk, then renamed into its place;
+    one of another file system is first copied beside it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,16 +31,17 @@ class LocalFileStore:
     def put(self, key: str, source: Path) -> tuple[int, str]:
         target = self._place(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".unfinished-")
-        unfinished = Path(name)
+        with source.open("rb") as file:
+            size, sha256 = _measure(file)
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
         try:
-            with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
-                size, sha256 = _copy(reader, writer)
-                os.fchmod(writer.fileno(), 0o644)
-            unfinished.replace(target)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(source, target)
+            source.unlink()
         _sync_folders(target.parent, self._root)
         return size, sha256
 
@@ -49,6 +53,11 @@ class LocalFileStore:
         if not path.is_file():
             raise NotFound(f"no file {key!r} in the file store")
         return path
+
+    def keys(self, folder: str) -> Sequence[str]:
+        place = self._place(folder)
+        found = place.iterdir() if place.is_dir() else ()
+        return sorted(f"{folder}/{path.name}" for path in found if _PART.fullmatch(path.name))
 
     def delete(self, key: str) -> None:
         """A file that is not there is deleted already."""
@@ -63,14 +72,28 @@ class LocalFileStore:
         return self._root / key
 
 
-def _copy(reader: BinaryIO, writer: BinaryIO) -> tuple[int, str]:
+def _measure(file: BinaryIO) -> tuple[int, str]:
+    """Size in bytes, and sha256."""
     digest, size = hashlib.sha256(), 0
-    while chunk := reader.read(_CHUNK):
+    while chunk := file.read(_CHUNK):
         digest.update(chunk)
-        size += writer.write(chunk)
-    writer.flush()
-    os.fsync(writer.fileno())
+        size += len(chunk)
     return size, digest.hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".unfinished-")
+    unfinished = Path(name)
+    try:
+        with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
+            shutil.copyfileobj(reader, writer, _CHUNK)
+            os.fchmod(writer.fileno(), 0o644)
+            writer.flush()
+            os.fsync(writer.fileno())
+        unfinished.replace(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def _sync_folders(folder: Path, root: Path) -> None:

@@ -158,10 +158,13 @@ class FileStore(Protocol):
     """Blobs by key; a key is made of ids and fixed names only, never of a client's string."""
 
     def put(self, key: str, source: Path) -> tuple[int, str]:
-        """Copy a file in: tmp, fsync, rename. Returns (size, sha256)."""
+        """Move a file in, whole or not at all; `source` is gone. Returns (size, sha256)."""
 
     def open(self, key: str) -> BinaryIO: ...
     def path(self, key: str) -> Path:
         """The file on this machine (fetched first where the store is remote)."""
+
+    def keys(self, folder: str) -> Sequence[str]:
+        """Of the files that lie right in the folder."""
 
     def delete(self, key: str) -> None: ...

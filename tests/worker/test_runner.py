@@ -45,6 +45,14 @@ def test_after_a_success_the_checkpoints_are_gone(world):
     assert not (folder / "work").exists()
 
 
+def test_what_was_published_is_on_the_disk_once(world):
+    job = world.run("succeed")
+
+    assert not (world.attempts / job.id / "1" / "outputs").exists()
+    found = [path for path in world.folder.rglob("student.pth") if path.is_file()]
+    assert found == [world.files.path(f"jobs/{job.id}/1/student.pth")]
+
+
 def test_every_line_of_progress_is_stored(world):
     job = world.run("succeed")
 
@@ -273,6 +281,9 @@ class BrokenFiles:
 
     def __init__(self, files):
         self._files, self._broken = files, True
+
+    def __getattr__(self, name):
+        return getattr(self._files, name)
 
     def put(self, key, source):
         if self._broken:

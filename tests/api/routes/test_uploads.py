@@ -114,3 +114,13 @@ def test_a_full_disk_is_told_and_nothing_is_kept(world, monkeypatch):
 
 def test_an_upload_that_does_not_exist_is_not_found(world):
     problem_of(world.http.get("/v1/uploads/none"), 404, "not_found")
+
+
+def test_an_upload_that_cannot_be_registered_leaves_no_file(world, monkeypatch):
+    def fails(_upload):
+        raise RuntimeError("the database is down")
+
+    monkeypatch.setattr(world.services.library, "add_upload", fails)
+    problem_of(world.http.post("/v1/uploads", content=CONTENT), 500, "internal_error")
+
+    assert nothing_is_left(world)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 
 import pytest
@@ -39,7 +40,44 @@ def test_putting_again_replaces_the_file(files, source):
     assert files.path("a").read_bytes() == b"new"
 
 
-def test_a_copy_that_fails_leaves_what_was_there_and_nothing_beside_it(files, source, tmp_path):
+def test_a_file_is_moved_so_that_it_takes_its_place_on_the_disk_once(files, source):
+    number = source.stat().st_ino
+    files.put("a", source)
+
+    assert not source.exists()
+    assert files.path("a").stat().st_ino == number
+
+
+def test_a_file_of_another_file_system_is_copied_and_then_gone(files, source, monkeypatch):
+    content, rename = source.read_bytes(), type(source).replace
+
+    def replace(path, target):
+        if path == source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(type(source), "replace", replace)
+    size, sha256 = files.put("a/b", source)
+
+    assert (size, sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert files.path("a/b").read_bytes() == content
+    assert [path.name for path in files.path("a/b").parent.iterdir()] == ["b"]
+    assert not source.exists()
+
+
+def test_the_keys_of_a_folder_are_those_of_its_files(files, tmp_path):
+    for key in ("jobs/1/b", "jobs/1/a", "jobs/2/c"):
+        (tmp_path / "one").write_bytes(b"x")
+        files.put(key, tmp_path / "one")
+
+    assert files.keys("jobs/1") == ["jobs/1/a", "jobs/1/b"]
+    assert files.keys("jobs/3") == []
+
+
+def test_a_file_that_cannot_be_taken_leaves_what_was_there_and_nothing_beside_it(
+    files, source, tmp_path
+):
+    content = source.read_bytes()
     files.put("a/b", source)
 
     with pytest.raises(FileNotFoundError):
@@ -49,7 +87,7 @@ def test_a_copy_that_fails_leaves_what_was_there_and_nothing_beside_it(files, so
 
     folder = files.path("a/b").parent
     assert [path.name for path in folder.iterdir()] == ["b"]
-    assert files.path("a/b").read_bytes() == source.read_bytes()
+    assert files.path("a/b").read_bytes() == content
 
 
 def test_a_file_that_is_not_there_is_not_found(files):
