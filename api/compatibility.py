@@ -1,27 +1,49 @@
-"""Whether a job can run at all, asked before a GPU is taken: what its ids name, and whether the
-teacher fits the data set."""
+"""Whether a job can run at all, asked before a GPU is taken: what its ids and files name, and
+whether the teacher fits the data set."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.job import CheckState, Dataset, Teacher
 from pgd_core.jobs.protocols import LibraryStore
-from pgd_core.jobs.spec import JobSpec, TrainJob
+from pgd_core.jobs.spec import EvaluateJob, JobSpec, TrainJob
 
 
-def check_job(spec: JobSpec, library: LibraryStore) -> None:
-    """Raise InvalidSpec or NotReady unless the job's data set and teacher can be used together."""
+def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
+    """Raise InvalidSpec or NotReady unless the job's data set and teacher can be used together.
+
+    Where `weights_folder` is None, only the worker knows which files there are.
+    """
     if not re.fullmatch(NO_CONTROL, spec.name):
         raise _invalid("/name", "name holds a control character")
+    if weights_folder is not None:
+        _check_weights(spec, weights_folder)
     dataset = _ready_dataset(spec.dataset, library)
     if isinstance(spec, TrainJob):
         return
     teacher = _ready_teacher(spec.teacher, library)
     if teacher.classes != dataset.classes:
         raise _invalid("/teacher", _class_mismatch(teacher, dataset))
+
+
+def _check_weights(spec: JobSpec, folder: Path) -> None:
+    if isinstance(spec, EvaluateJob):
+        return
+    if isinstance(spec, TrainJob):
+        backbone, pointer = spec.model.backbone, "/model/backbone"
+    else:
+        backbone, pointer = spec.student, "/student"
+    kind, _, name = backbone.weights.partition(":")
+    if kind == "file" and not (folder / name).is_file():
+        raise _invalid(
+            f"{pointer}/weights",
+            f"there is no file {name!r} in this server's weights folder; put it there first, or "
+            "use weights 'imagenet' or 'none'",
+        )
 
 
 def _ready_dataset(dataset_id: str, library: LibraryStore) -> Dataset:

@@ -37,7 +37,7 @@ def get_job_events(
     job_id: IdInUrl, query: Annotated[SeriesQuery, Query()], services: ServicesDep
 ) -> Series[EventView]:
     """The job's history: submitted, claimed, started, requeued, ended."""
-    events = services.jobs.events(job_id, after=query.after)
+    events = services.jobs.events(job_id, after=query.after, limit=query.limit + 1)
     items = [EventView.of(event) for event in events[: query.limit]]
     next_after = items[-1].sequence if items else query.after
     return Series(items=items, has_more=len(events) > query.limit, next_after=next_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import structlog
@@ -35,7 +36,7 @@ IdempotencyKey = Annotated[
     response_model=JobView,
     responses={
         200: {"model": CheckedSpec, "description": "validate_only"},
-        **problems(400, 409, 413),
+        **problems(400, 403, 409, 413),
     },
 )
 def submit_job(
@@ -47,7 +48,7 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView | JSONResponse:
     """Queue a job; with `validate_only` check it and queue nothing."""
-    check_job(spec, services.library)
+    check_job(spec, services.library, services.settings.weights_folder)
     if query.validate_only:
         return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
     job = _submit(spec, services, idempotency_key)
@@ -62,7 +63,7 @@ def list_jobs(query: Annotated[JobsQuery, Query()], services: ServicesDep) -> Pa
     found = services.jobs.list(
         after=query.after, limit=query.limit + 1, state=query.state, kind=query.kind
     )
-    items = [_view(services, job) for job in found[: query.limit]]
+    items = _views(services, found[: query.limit])
     has_more = len(found) > query.limit
     return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
 
@@ -73,15 +74,19 @@ def get_job(job_id: IdInUrl, services: ServicesDep) -> JobView:
     return _view(services, services.jobs.get(job_id))
 
 
-@router.post("/{job_id}:cancel", status_code=202, responses=problems(404, 409))
+@router.post("/{job_id}:cancel", status_code=202, responses=problems(403, 404, 409))
 def cancel_job(job_id: IdInUrl, services: ServicesDep) -> JobView:
     """Cancel: a queued job at once, a running one as soon as its worker has stopped it."""
     return _view(services, services.jobs.cancel(job_id))
 
 
 def _view(services: Services, job: Job) -> JobView:
-    position = services.jobs.queue_position(job.id) if job.state == "queued" else None
-    return JobView.of(job, position)
+    return _views(services, [job])[0]
+
+
+def _views(services: Services, jobs: Sequence[Job]) -> list[JobView]:
+    positions = services.jobs.queue_positions([job.id for job in jobs if job.state == "queued"])
+    return [JobView.of(job, positions.get(job.id)) for job in jobs]
 
 
 def _submit(spec: JobSpec, services: Services, key: str | None) -> Job:

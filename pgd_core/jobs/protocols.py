@@ -59,10 +59,10 @@ class JobStore(Protocol):
     ) -> Sequence[Job]:
         """Newest first; `after` is the last id of the page before."""
 
-    def queue_position(self, job_id: str) -> int | None:
-        """1 for the next job of its pool; None when it is not queued."""
+    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """1 for the next job of its pool; those that are not queued are left out."""
 
-    def events(self, job_id: str, *, after: int = 0) -> Sequence[Event]: ...
+    def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]: ...
     def progress_lines(
         self, job_id: str, *, type: str | None = None, after: int = 0, limit: int = 1000
     ) -> Sequence[tuple[int, ProgressLine]]:

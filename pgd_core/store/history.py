@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, and_, func, or_, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import NotFound
@@ -43,25 +43,27 @@ class JobHistory:
         with reading(self._engine) as session:
             return [job_of(row) for row in session.scalars(query)]
 
-    def queue_position(self, job_id: str) -> int | None:
+    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
+        if not job_ids:
+            return {}
+        place = func.row_number().over(
+            partition_by=JobRow.pool, order_by=(JobRow.priority.desc(), JobRow.id)
+        )
+        queue = (
+            select(JobRow.id, place.label("place"))
+            .where(JobRow.state == JobState.QUEUED)
+            .subquery()
+        )
+        query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
         with reading(self._engine) as session:
-            job = _existing(session, job_id)
-            if job.state != JobState.QUEUED:
-                return None
-            comes_first = or_(
-                JobRow.priority > job.priority,
-                and_(JobRow.priority == job.priority, JobRow.id < job.id),
-            )
-            before = select(func.count()).where(
-                JobRow.pool == job.pool, JobRow.state == JobState.QUEUED, comes_first
-            )
-            return (session.scalar(before) or 0) + 1
+            return {row.id: row.place for row in session.execute(query)}
 
-    def events(self, job_id: str, *, after: int = 0) -> Sequence[Event]:
+    def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
         query = (
             select(EventRow)
             .where(EventRow.job_id == job_id, EventRow.sequence > after)
             .order_by(EventRow.sequence)
+            .limit(limit)
         )
         with reading(self._engine) as session:
             _existing(session, job_id)
@@ -106,5 +108,5 @@ class JobHistory:
 def _existing(session: Session, job_id: str) -> JobRow:
     row = session.get(JobRow, job_id)
     if row is None:
-        raise NotFound(f"no job {job_id}; `GET /jobs` lists those there are")
+        raise NotFound(f"no job {job_id}")
     return row

@@ -111,17 +111,18 @@ class SqlJobStore(JobHistory):
     # A worker's side
 
     def claim(self, worker: str, pool: str, lease: timedelta) -> tuple[Job, Claim] | None:
-        # SKIP LOCKED gives two workers two jobs on PostgreSQL; SQLite, which does not know it,
-        # lets one in at a time.
         first = (
             select(JobRow)
             .where(JobRow.pool == pool, JobRow.state == JobState.QUEUED)
             .order_by(JobRow.priority.desc(), JobRow.id)
             .limit(1)
-            .with_for_update(skip_locked=True)
         )
         with writing(self._engine) as session:
-            row = session.scalar(first)
+            # SKIP LOCKED gives two workers two jobs on PostgreSQL; SQLite, which does not know it,
+            # lets one in at a time. A row may also be held by whoever only notes a hint: the last
+            # one is waited for, or its job would stay until the next hint.
+            row = session.scalar(first.with_for_update(skip_locked=True))
+            row = row or session.scalar(first.with_for_update())
             if row is None:
                 return None
             token = secrets.token_hex(16)

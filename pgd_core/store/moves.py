@@ -33,7 +33,7 @@ def locked_job(session: Session, job_id: str) -> Job:
     """The job, held until the transaction ends; NotFound when there is none."""
     row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
     if row is None:
-        raise NotFound(f"no job {job_id}; `GET /jobs` lists those there are")
+        raise NotFound(f"no job {job_id}")
     return job_of(row)
 
 

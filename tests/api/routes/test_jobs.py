@@ -5,8 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from tests.api.answers import problem_of
+from tests.api.conftest import World
+
+
+@pytest.fixture
+def world_with_weights(world, tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    settings = world.settings.model_copy(update={"weights_folder": folder})
+    return World(settings, world.roots), folder
 
 
 def test_a_submitted_job_is_answered_whole_and_its_pool_is_hinted(world):
@@ -97,6 +107,30 @@ def test_a_teacher_of_other_classes_is_refused_naming_both(world):
     assert "'cow'" in problem["detail"]
     assert "'dog'" in problem["detail"]
     assert problem["errors"][0]["pointer"] == "/teacher"
+
+
+@pytest.mark.parametrize("kind", ["train", "distill"])
+def test_weights_that_the_servers_folder_lacks_are_pointed_at(world_with_weights, kind):
+    world, folder = world_with_weights
+    spec = world.train_spec() if kind == "train" else world.distill_spec()
+    backbone = spec["model"]["backbone"] if kind == "train" else spec["student"]
+    backbone["weights"] = "file:resnet.pth"
+
+    problem = problem_of(world.http.post("/v1/jobs", json=spec), 422, "invalid_spec")
+    assert "resnet.pth" in problem["detail"]
+    assert str(folder) not in problem["detail"]
+    pointer = "/model/backbone/weights" if kind == "train" else "/student/weights"
+    assert problem["errors"][0]["pointer"] == pointer
+
+    (folder / "resnet.pth").touch()
+    assert world.http.post("/v1/jobs", json=spec).status_code == 202
+
+
+def test_weights_are_left_to_the_worker_where_the_api_knows_no_folder(world):
+    spec = world.train_spec()
+    spec["model"]["backbone"]["weights"] = "file:resnet.pth"
+
+    assert world.http.post("/v1/jobs", json=spec).status_code == 202
 
 
 def test_the_same_classes_in_another_order_are_refused_too(world):
@@ -220,6 +254,23 @@ def test_queued_jobs_know_their_place(world):
     }
 
     assert places == {first: 1, second: 2}
+
+
+def test_a_page_of_queued_jobs_asks_the_database_no_more_than_one_job_does(world):
+    def statements(path):
+        asked = []
+        engine = world.services.jobs._engine
+
+        def note(*arguments):
+            asked.append(arguments[2])
+
+        event.listen(engine, "before_cursor_execute", note)
+        world.http.get(path)
+        event.remove(engine, "before_cursor_execute", note)
+        return len(asked)
+
+    ids = [world.submitted() for _ in range(5)]
+    assert statements("/v1/jobs") <= statements(f"/v1/jobs/{ids[0]}")
 
 
 def test_lists_are_filtered_by_state_and_kind(world):

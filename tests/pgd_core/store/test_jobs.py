@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text, update
 
 from pgd_core.errors import Conflict, IllegalMove, LeaseLost, NotFound
 from pgd_core.jobs.job import Artifact, JobState, Reason
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import job_spec_adapter
+from pgd_core.store.tables import JobRow
 
 MINUTE = timedelta(minutes=1)
 RUN_OUT = timedelta(seconds=-1)  # a lease that is over as soon as it is given
@@ -81,7 +83,6 @@ def test_submitting_one_key_at_once_makes_one_job(jobs, spec):
 def test_an_unknown_job_is_not_found(jobs):
     for look in (
         jobs.get,
-        jobs.queue_position,
         jobs.events,
         jobs.progress_lines,
         jobs.artifacts,
@@ -106,9 +107,13 @@ def test_the_position_counts_priority_then_age_within_the_pool(jobs, spec):
     old, young = jobs.submit(spec), jobs.submit(spec)
     urgent, elsewhere = jobs.submit(spec, priority=9), jobs.submit(spec, pool="other")
 
-    assert [jobs.queue_position(job.id) for job in (urgent, old, young, elsewhere)] == [1, 2, 3, 1]
+    ids = [job.id for job in (urgent, old, young, elsewhere)]
+
+    assert jobs.queue_positions(ids) == dict(zip(ids, (1, 2, 3, 1), strict=True))
     claim(jobs)
-    assert [jobs.queue_position(job.id) for job in (urgent, old, young)] == [None, 1, 2]
+    assert jobs.queue_positions(ids) == {old.id: 1, young.id: 2, elsewhere.id: 1}
+    assert jobs.queue_positions(ids[2:3]) == {young.id: 2}
+    assert jobs.queue_positions([]) == {}
 
 
 # A worker's side
@@ -153,6 +158,24 @@ def test_workers_that_claim_at_once_never_get_the_same_job(jobs, spec):
     assert sorted(taken) == sorted(ids)
 
 
+def test_a_job_whose_row_is_held_for_a_moment_is_claimed_and_not_missed(engine, jobs, spec):
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite holds no rows")
+    job = jobs.submit(spec)
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as threads:
+        with engine.begin() as holder:
+            holder.execute(update(JobRow).values(hinted_at=datetime.now(UTC)))
+            claimed = threads.submit(jobs.claim, "worker-1", "default", MINUTE)
+            with engine.connect() as looker:
+                while not claimed.done() and not looker.scalar(waiting):
+                    looker.rollback()
+        found = claimed.result()
+
+    assert found is not None
+    assert found[0].id == job.id
+
+
 def test_a_run_goes_from_start_to_success_with_its_artifacts(jobs, spec):
     job, lease = running(jobs, spec)
     assert jobs.get(job.id).state is JobState.RUNNING
@@ -177,6 +200,7 @@ def test_events_are_numbered_and_can_be_read_on(jobs, spec):
     later = jobs.events(job.id, after=2)
     assert [(event.kind, event.data) for event in later] == [("started", {"attempt": 1})]
     assert later[0].at.tzinfo is UTC
+    assert [event.sequence for event in jobs.events(job.id, limit=2)] == [1, 2]
 
 
 def test_a_heartbeat_renews_the_lease_and_stores_progress(jobs, spec):
