@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from typer.core import TyperGroup
 
@@ -68,14 +69,20 @@ def up(
 
     roots = tuple(root.resolve() for root in dataset_root or ())
     given = {"data_folder": data_folder, "host": host, "port": port, "dataset_roots": roots or None}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def warn(text: str) -> None:
+        typer.echo(f"pgd: {text}", err=True)
+
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for problem in error.errors():
+            warn(f"setting PGD_{str(problem['loc'][0]).upper()}: {problem['msg']}")
+        raise typer.Exit(2) from error
 
     def announce(url: str) -> None:
         typer.echo(f"pgd is ready at {url} (data and logs in {settings.data_folder}; Ctrl-C stops)")
         sys.stdout.flush()
-
-    def warn(text: str) -> None:
-        typer.echo(f"pgd: {text}", err=True)
 
     try:
         up(settings, announce, warn)
@@ -189,9 +196,13 @@ def download(
     as_json: Json = False,
 ) -> None:
     """Download a job's artifacts, each checked against its sha256."""
-    to.mkdir(parents=True, exist_ok=True)
     with Client(context.obj) as client:
         wanted = names or [artifact.name for artifact in client.artifacts(job_id)]
+        if not wanted:
+            state = client.job(job_id).state
+            typer.echo(f"pgd: job {job_id} is {state} and has published nothing", err=True)
+            raise typer.Exit(1)
+        to.mkdir(parents=True, exist_ok=True)
         paths = [client.download(job_id, name, to) for name in wanted]
     typer.echo(json.dumps([str(path) for path in paths]) if as_json else "\n".join(map(str, paths)))
 

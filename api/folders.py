@@ -28,9 +28,13 @@ def dataset_paths(asked: NewDataset, roots: Sequence[Path]) -> DatasetPaths:
     What lies outside is refused before anything of it is looked at, and every symbolic link is
     followed first.
     """
-    resolved = {part: _inside(path, part, roots) for part, path in _named(asked).items()}
+
+    def field(part: str) -> str:
+        return "/folder" if asked.folder else f"/{part}"
+
+    resolved = {part: _inside(path, field(part), roots) for part, path in _named(asked).items()}
     problems = tuple(
-        FieldProblem(f"/{'folder' if asked.folder else part}", f"{path} is not a {kind}")
+        FieldProblem(field(part), f"{path} is not a {kind}")
         for part, path in resolved.items()
         if not _exists(path, kind := "file" if part.endswith("annotations") else "folder")
     )
@@ -47,14 +51,15 @@ def _named(asked: NewDataset) -> dict[str, Path]:
     return {part: folder / name for part, name in zip(PARTS, names, strict=True)}
 
 
-def _inside(path: Path, part: str, roots: Sequence[Path]) -> Path:
+def _inside(path: Path, pointer: str, roots: Sequence[Path]) -> Path:
     if not path.is_absolute():
-        problem = FieldProblem(f"/{part}", "not an absolute path")
+        problem = FieldProblem(pointer, "not an absolute path")
         raise InvalidSpec(f"{path} is not an absolute path on the server", (problem,))
     try:
         resolved = path.resolve()
     except (OSError, RuntimeError) as error:  # a loop of links
-        raise InvalidSpec(f"{path} cannot be resolved") from error
+        problem = FieldProblem(pointer, "cannot be resolved")
+        raise InvalidSpec(f"{path} cannot be resolved", (problem,)) from error
     if any(resolved.is_relative_to(root.resolve()) for root in roots):
         return resolved
     allowed = ", ".join(str(root) for root in roots) or "no folder"

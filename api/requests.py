@@ -92,8 +92,8 @@ class NewDataset(Strict):
 class TeacherSource(Strict):
     """Where a teacher's weights come from."""
 
-    job: str | None = Field(None, max_length=64, description="A train or distill job that ended.")
-    upload: str | None = Field(None, max_length=64, description="An upload.")
+    job: str | None = Field(None, pattern=ID, description="A train or distill job that ended.")
+    upload: str | None = Field(None, pattern=ID, description="An upload.")
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherSource:

@@ -37,9 +37,8 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
         bar = bars.add_task(title, total=1.0, left="")
         for job in client.watch(job_id):
-            lines = client.metrics(job_id, after=seen)
-            seen = lines.next_after
-            for line in lines.items:
+            lines, seen = _lines_after(client, job_id, seen)
+            for line in lines:
                 if (text := _event(line)) is not None:
                     bars.console.print(f"  {title}: {text}", highlight=False)
             bars.update(bar, completed=job.done, description=_doing(title, job), left=_left(job))
@@ -47,6 +46,16 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
                 said = job.done
                 console.print(f"  {_doing(title, job)} {job.done:.0%} {_left(job)}".rstrip())
     return job
+
+
+def _lines_after(client: Client, job_id: str, seen: int) -> tuple[list[MetricLine], int]:
+    """Every line of progress that is new, and the number of the last."""
+    lines: list[MetricLine] = []
+    while True:
+        series = client.metrics(job_id, after=seen)
+        lines, seen = lines + series.items, series.next_after
+        if not series.has_more:
+            return lines, seen
 
 
 def result_table(result: Mapping[str, Any]) -> Table:

@@ -17,7 +17,7 @@ from pgd_core.jobs.job import Teacher
 router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
 
 
-@router.post("", status_code=202, responses=problems(400, 409, 413))
+@router.post("", status_code=202, responses=problems(400, 403, 409, 413))
 def add_teacher(asked: NewTeacher, services: ServicesDep, response: Response) -> TeacherView:
     """Register a teacher; from a job it is ready at once, an upload is checked first."""
     teacher = _from_job(asked, services) if asked.source.job else _from_upload(asked, services)

@@ -88,6 +88,22 @@ def test_all_artifacts_or_some_are_downloaded(world, pgd, tmp_path):
     assert one == [str(tmp_path / "one" / "b.json")]
 
 
+def test_downloading_from_a_job_that_published_nothing_says_so(world, pgd, tmp_path):
+    said = pgd("download", world.submitted(), "--to", tmp_path / "none", code=1)
+
+    assert "is queued and has published nothing" in said
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_setting_that_cannot_be_is_told_by_its_name(pgd, tmp_path, monkeypatch):
+    monkeypatch.setenv("PGD_LEASE_S", "soon")
+
+    said = pgd("up", "--data-folder", tmp_path, "--port", 99_999, code=2)
+
+    assert "PGD_LEASE_S" in said
+    assert "PGD_PORT" in said
+
+
 def test_data_sets_and_teachers_are_added_and_listed(world, pgd, tmp_path):
     job_id = world.succeeded({"detector.safetensors": b"weights"})
     checkpoint, declaration = tmp_path / "big.pth", tmp_path / "big.json"

@@ -155,6 +155,8 @@ def test_the_document_declares_every_error_and_names_every_operation(world):
         assert reference in document["components"]["schemas"]
     v1 = [op for path, ops in document["paths"].items() if "/v1" in path for op in ops.values()]
     assert all({"422", "500"} <= set(operation["responses"]) for operation in v1)
+    posts = [path["post"] for path in document["paths"].values() if "post" in path]
+    assert all("403" in operation["responses"] for operation in posts)  # see SameSite
 
 
 def test_the_documents_example_of_a_distill_job_is_a_valid_spec():

@@ -78,6 +78,20 @@ def test_following_a_job_tells_stages_and_validations_until_it_ends(world, url):
     assert "plain, epoch 2: AP 12.3" in said
 
 
+def test_a_job_that_was_long_running_before_it_is_followed_is_told_to_its_end(world, url):
+    job, claim = world.running()
+    at = "2026-01-02T03:04:05+00:00"
+    many = [ProgressLine(type="train", at=at, iteration=n) for n in range(1001)]
+    world.beat(claim, *many, ProgressLine(type="stage", at=at, message="the last stage"))
+    world.services.jobs.finish(claim, Reason.COMPLETED, result={})
+    console = Console(file=io.StringIO(), width=120)
+
+    with Client(url) as client:
+        follow(client, job.id, console, "students")
+
+    assert "the last stage" in console.file.getvalue()
+
+
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_the_demos_jobs_are_valid_specs(plan):
     teacher = job_spec_adapter.validate_python(plan.teacher_job("d", 3))

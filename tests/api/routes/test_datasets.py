@@ -102,14 +102,18 @@ def test_a_loop_of_links_is_refused(world):
     (world.roots / "a").symlink_to(world.roots / "b")
     (world.roots / "b").symlink_to(world.roots / "a")
 
-    assert add(world, folder=str(world.roots / "a")).status_code == 422
+    problem = problem_of(add(world, folder=str(world.roots / "a")), 422, "invalid_spec")
+    assert problem["errors"][0]["pointer"] == "/folder"
 
 
 @pytest.mark.parametrize(
     "folder", ["digits", "./digits", "{roots}/a\x00b", "", "{roots}/" + "x" * 300]
 )
 def test_a_path_that_cannot_be_one_is_refused(world, folder):
-    assert add(world, folder=folder.format(roots=world.roots)).status_code == 422
+    answer = add(world, folder=folder.format(roots=world.roots))
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/folder"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", 7, None])

@@ -84,6 +84,7 @@ def test_an_uploaded_teacher_is_declared_and_checked_first(world):
     [
         {"source": {}},
         {"source": {"job": "a", "upload": "b"}},
+        {"source": {"job": "a\x00"}},
         {"source": {"upload": "b"}},
         {"source": {"upload": "b"}, "model": MODEL},
         {"source": {"upload": "b"}, "model": MODEL, "classes": []},
