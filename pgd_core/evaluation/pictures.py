@@ -175,7 +175,7 @@ def _judged_panel(
     names = [class_names[int(category_id)] for category_id in found.category_ids]
     unnamed = [""] * int((~met).sum())
     panel = draw_boxes(image, truth.boxes[~met], unnamed, None, MISSED, scale=scale, dashed=True)
-    for chosen, colour in ((right, RIGHT), (~right, WRONG)):
+    for chosen, colour in ((~right, WRONG), (right, RIGHT)):  # the right ones on top
         chosen_names = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
         panel = draw_boxes(
             panel, found.boxes[chosen] * scale, chosen_names, found.scores[chosen], colour
