@@ -10,7 +10,8 @@ from rich.console import Console
 from api.client import Client
 from api.demo import DemoFailed, run_demo
 from api.demo_jobs import PLANS
-from api.terminal import follow, gains, result_table
+from api.schemas import JobView
+from api.terminal import follow, gains, jobs_table, result_table
 from pgd_core.jobs.job import Reason
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import job_spec_adapter
@@ -55,6 +56,21 @@ def test_a_result_is_a_table_of_teacher_students_and_gain():
 def test_a_result_with_nothing_in_it_breaks_nothing(result):
     assert "AP50" in text_of(result_table(result))
     assert gains(result) == []
+
+
+def test_a_list_of_jobs_says_every_state_whole_on_80_columns(world):
+    world.succeeded({"metrics.json": b"{}"})
+    job_id = world.submitted(world.train_spec(name="a student with a long name"))
+    world.services.jobs.cancel(job_id)
+    views = [JobView.of(job) for job in world.services.jobs.list()]
+    console = Console(file=io.StringIO(), width=80)
+
+    console.print(jobs_table(views))
+
+    said = console.file.getvalue()
+    assert job_id in said
+    assert " cancelled " in said
+    assert " succeeded " in said
 
 
 def test_following_a_job_tells_stages_and_validations_until_it_ends(world, url):
