@@ -5,7 +5,7 @@
     FOLDER/progress.jsonl  out: one `ProgressLine` a line
     FOLDER/work/           out: checkpoints to resume from
     FOLDER/outputs/        out: what is published; complete only with outcome `succeeded`
-    FOLDER/outcome.json    out: `Outcome`, written last
+    FOLDER/outcome.json    out: `Outcome`, written last; of several processes, the first to fail
 
 The trainer is `python -m pgd_core.training FOLDER/run.json FOLDER`; it knows no database.
 """
@@ -15,9 +15,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
-from pgd_core.jobs.spec import DetectorSpec, JobSpec, Strict
+from pgd_core.jobs.spec import DetectorSpec, JobSpec, Strict, TrainJob
 
 RUN_FILE = "run.json"
 STOP_FILE = "stop"
@@ -57,6 +57,12 @@ class RunSpec(Strict):
     weights_folder: Path | None = None  # where `file:NAME` backbone weights lie
     earlier_attempts: tuple[Path, ...] = ()  # folders to resume from, newest first
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _teacher_is_there(self) -> RunSpec:
+        if self.teacher is None and not isinstance(self.job, TrainJob):
+            raise ValueError(f"a job of kind {self.job.kind!r} needs a teacher; give its file")
+        return self
 
 
 class ProgressLine(BaseModel):

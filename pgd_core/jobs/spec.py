@@ -70,6 +70,14 @@ class BackboneSpec(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _stages_exist(self) -> BackboneSpec:
+        if (self.frozen_stages or 0) > 4 and self.name is not BackboneName.MOBILENET_V2:
+            raise ValueError(
+                f"frozen_stages {self.frozen_stages}: a ResNet has 4 stages; give -1 to 4"
+            )
+        return self
+
 
 class DetectorSpec(Strict):
     """A detector: backbone → FPN neck → dense head."""
@@ -98,7 +106,7 @@ class InputSpec(Strict):
 
     long_side: int = Field(1333, ge=32, le=4096, description="Largest long side, pixels.")
     short_side: int = Field(800, ge=32, le=4096, description="Largest short side, pixels.")
-    multi_scale_short_sides: tuple[int, ...] = Field(
+    multi_scale_short_sides: tuple[Annotated[int, Field(ge=32, le=4096)], ...] = Field(
         (), max_length=16, description="Short sides to draw from in training; empty: one scale."
     )
     flip_probability: float = Field(0.5, ge=0, le=1, description="Horizontal flip in training.")

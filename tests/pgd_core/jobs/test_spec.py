@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from pgd_core.jobs.spec import BackboneSpec, InputSpec
+
+
+def test_a_resnet_has_four_stages_to_freeze_and_mobilenet_seven() -> None:
+    assert BackboneSpec(name="resnet50", frozen_stages=4).frozen_stages == 4
+    assert BackboneSpec(name="mobilenet_v2", frozen_stages=7).frozen_stages == 7
+    with pytest.raises(ValidationError, match=r"frozen_stages 5.*give -1 to 4"):
+        BackboneSpec(name="resnet50", frozen_stages=5)
+
+
+@pytest.mark.parametrize("short", [0, -640, 31, 5000])
+def test_each_of_several_short_sides_is_a_size_that_a_picture_can_have(short: int) -> None:
+    assert InputSpec(multi_scale_short_sides=(640, 800)).multi_scale_short_sides == (640, 800)
+    with pytest.raises(ValidationError, match="multi_scale_short_sides"):
+        InputSpec(multi_scale_short_sides=(640, short))
