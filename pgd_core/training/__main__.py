@@ -29,12 +29,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where everything is written")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    (arguments.folder / OUTCOME_FILE).unlink(missing_ok=True)
+    rank = int(os.environ.get("RANK", "0"))
+    if rank == 0:
+        (arguments.folder / OUTCOME_FILE).unlink(missing_ok=True)
     outcome = _attempt(arguments.spec, arguments.folder)
-    if int(os.environ.get("RANK", "0")) == 0:
-        tmp = arguments.folder / f".{OUTCOME_FILE}.tmp"
-        tmp.write_text(outcome.model_dump_json(), encoding="utf-8")
-        tmp.replace(arguments.folder / OUTCOME_FILE)
+    if rank == 0 or outcome.status == "failed":
+        _leave(outcome, arguments.folder, rank)
     print(f"{outcome.status}: {outcome.message or outcome.reason}", flush=True)  # noqa: T201
     return EXIT[outcome.status]
 
@@ -61,6 +61,15 @@ def _attempt(spec: Path, folder: Path) -> Outcome:
         return Outcome(status="failed", reason="internal_error", message=message)
 
 
+def _leave(outcome: Outcome, folder: Path, rank: int) -> None:
+    """Write the outcome, unless another process has told the cause: ours is its consequence."""
+    if (folder / OUTCOME_FILE).exists():
+        return
+    tmp = folder / f".{OUTCOME_FILE}.{rank}.tmp"
+    tmp.write_text(outcome.model_dump_json(), encoding="utf-8")
+    tmp.replace(folder / OUTCOME_FILE)
+
+
 def _read(spec: Path) -> RunSpec:
     try:
         return RunSpec.model_validate_json(spec.read_bytes())
@@ -72,7 +81,8 @@ def _read(spec: Path) -> RunSpec:
 
 
 def _in_words(problem: Any) -> str:
-    field, value = ".".join(map(str, problem["loc"])), json.dumps(problem["input"], default=str)
+    field = ".".join(map(str, problem["loc"])) or "the whole"
+    value = json.dumps(problem["input"], default=str)
     return f"{field}: {problem['msg']} (got {value[:100]})"
 
 

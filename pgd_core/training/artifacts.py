@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ NAMES = {  # of a variant's files
     "head_only": "head_only_student",
 }
 OPERATORS = "mmcv_operators.py"
-PACKAGES = ("torch", "mmdet", "mmcv-lite", "mmengine", "numpy", "pycocotools", "pgd")
+PACKAGES = ("torch", "mmdet", "mmcv", "mmcv-lite", "mmengine", "numpy", "pycocotools", "pgd")
 HEADER = '''\
 """MMDetection config of {name}: `init_detector("{name}_config.py", "{name}.pth")`.
 
@@ -67,7 +67,8 @@ def write_detector(
     write_atomically(outputs / f"{name}.pth", lambda tmp: torch.save(checkpoint, tmp))
     config = inference_config(run, spec)
     text = HEADER.format(name=name) + config.pretty_text
-    write_atomically(outputs / f"{name}_config.py", lambda tmp: tmp.write_text(text))
+    path = outputs / f"{name}_config.py"
+    write_atomically(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 
 def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
@@ -105,11 +106,19 @@ def _manifest(run: RunSpec, outputs: Path) -> dict[str, Any]:
         else {"sha256": teacher.sha256, "model": teacher.model.model_dump(mode="json")},
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
+            **{package: _version(package) for package in PACKAGES},
         },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed: of mmcv there is one of two, and we may run unpackaged."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _write_json(path: Path, content: Any) -> None:

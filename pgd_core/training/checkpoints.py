@@ -56,10 +56,14 @@ def _load(note: Path) -> dict[str, Any] | None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, sync it, and rename it into place."""
     tmp = path.with_name(f".{path.name}.tmp")
-    write(tmp)
-    with tmp.open("rb") as file:
-        os.fsync(file.fileno())
-    tmp.replace(path)
+    try:
+        write(tmp)
+        with tmp.open("rb") as file:
+            os.fsync(file.fileno())
+        tmp.replace(path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)  # a disk that is full must not stay so
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

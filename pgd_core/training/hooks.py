@@ -1,4 +1,4 @@
-"""What happens between steps: progress, divergence, validation with a checkpoint, stopping."""
+"""What happens between steps: progress, divergence, a checkpoint with validation, stopping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgd_core.errors import StoppedBySignal, TrainingDiverged
 from pgd_core.training.checkpoints import save_checkpoint
@@ -21,6 +21,7 @@ from pgd_core.training.progress import Reporter
 from pgd_core.training.schedule import Schedule
 
 LINES_PER_RUN = 200  # about how many progress lines a run writes
+CALMER = "lower learning_rate, lengthen warmup_iterations or use precision 'fp32'"
 
 
 class ProgressHook(Hook):  # type: ignore[misc]
@@ -35,11 +36,13 @@ class ProgressHook(Hook):  # type: ignore[misc]
         self.images_per_step = images_per_step
         self.interval = min(50, max(1, schedule.steps // LINES_PER_RUN))
         self._finite: Tensor | None = None  # of every step since the last line, on the device
-        self._clock, self._clock_step = time.monotonic(), 0
+        self._clock: float | None = None  # of the first step since the last line
+        self._clock_step = 0
 
-    def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
-        self._clock, self._clock_step = time.monotonic(), runner.iter
+    def before_train_iter(self, runner: Runner, **_: Any) -> None:
+        """Start the clock, after a line and the validation that may follow it."""
+        if self._clock is None:
+            self._clock, self._clock_step = time.monotonic(), runner.iter
 
     def after_train_iter(self, runner: Runner, outputs: dict[str, Tensor], **_: Any) -> None:
         """Watch each step on the device; look at it, and wait for it, once a line."""
@@ -50,9 +53,10 @@ class ProgressHook(Hook):  # type: ignore[misc]
             return
         self._refuse_divergence(step, outputs)
         losses = {k: float(v.detach()) for k, v in outputs.items() if "loss" in k}
-        now = time.monotonic()
-        speed = self.images_per_step * (step - self._clock_step) / max(now - self._clock, 1e-9)
-        self._clock, self._clock_step = now, step
+        assert self._clock is not None, "a step ended that had not begun"
+        taken_s = max(time.monotonic() - self._clock, 1e-9)
+        speed = self.images_per_step * (step - self._clock_step) / taken_s
+        self._clock = None
         self.reporter.training(
             self.variant,
             step,
@@ -67,12 +71,12 @@ class ProgressHook(Hook):  # type: ignore[misc]
         )
 
     def _refuse_divergence(self, step: int, outputs: dict[str, Tensor]) -> None:
-        if self._finite is not None and not bool(self._finite):
+        if self._finite is not None and not agree(bool(self._finite), "min"):
             bad = [name for name, value in outputs.items() if not bool(torch.isfinite(value).all())]
             raise TrainingDiverged(
                 f"the loss of {self.variant} became NaN or infinite by step {step}"
                 + (f" ({', '.join(bad)})" if bad else "")
-                + "; lower learning_rate, lengthen warmup_iterations or use precision 'fp32'"
+                + f"; {CALMER}"
             )
         self._finite = None
 
@@ -96,7 +100,10 @@ def _memory_mb() -> float:
 
 
 class ValidationHook(Hook):  # type: ignore[misc]
-    """Validates by the schedule, and writes a checkpoint after each validation."""
+    """Validates by the schedule, each time after a checkpoint.
+
+    A run that ends during a validation has lost only that, and begins with it when resumed.
+    """
 
     priority = "VERY_LOW"  # after the scheduler: a checkpoint holds the state of the next step
 
@@ -107,6 +114,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
         variant: str,
         schedule: Schedule,
         measure: Callable[[], dict[str, Any]],
+        was_measured: Callable[[int], bool],
         on_metrics: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self.folder, self.reporter, self.variant, self.schedule = (
@@ -115,13 +123,22 @@ class ValidationHook(Hook):  # type: ignore[misc]
             variant,
             schedule,
         )
-        self.measure, self.on_metrics = measure, on_metrics
+        self.measure, self.was_measured, self.on_metrics = measure, was_measured, on_metrics
+
+    def before_train(self, runner: Runner) -> None:
+        """Make up for the validation that the checkpoint was written before."""
+        step = runner.iter
+        if step and self.schedule.validates(step) and not self.was_measured(step):
+            self._validate(step)
 
     def after_train_iter(self, runner: Runner, **_: Any) -> None:
-        """Measure, tell, save."""
-        step = runner.iter
-        if not self.schedule.validates(step):
-            return
+        """Save, measure, tell."""
+        if self.schedule.validates(runner.iter):
+            _refuse_broken_weights(runner.model, self.variant, runner.iter)
+            save_step(runner, self.folder)
+            self._validate(runner.iter)
+
+    def _validate(self, step: int) -> None:
         metrics = self.measure()
         self.on_metrics(step, metrics)
         self.reporter.validation(
@@ -131,7 +148,15 @@ class ValidationHook(Hook):  # type: ignore[misc]
             epoch=step / self.schedule.steps_per_epoch,
             metrics=metrics,
         )
-        save_step(runner, self.folder)
+
+
+def _refuse_broken_weights(model: nn.Module, variant: str, step: int) -> None:
+    """A loss is as finite as the weights before the step; these are the ones after it."""
+    finite = torch.stack([p.detach().isfinite().all() for p in model.parameters()]).all()
+    if not agree(bool(finite), "min"):
+        raise TrainingDiverged(
+            f"the weights of {variant} became NaN or infinite by step {step}; {CALMER}"
+        )
 
 
 class StopHook(Hook):  # type: ignore[misc]
@@ -167,17 +192,26 @@ class StopRequest:
 
     def agreed(self) -> bool:
         """Whether any of the processes was asked."""
-        mine = self.signalled or self.file.exists()
-        if dist.get_world_size() == 1:
-            return mine
-        flag = torch.tensor(float(mine), device=dist.get_comm_device())
-        dist.all_reduce(flag, op="max")
-        return bool(flag)
+        return agree(self.signalled or self.file.exists(), "max")
 
     def check(self) -> None:
         """Between two parts of a job: raise StoppedBySignal if asked."""
         if self.agreed():
             raise StoppedBySignal("stopped between two parts of the job")
+
+    def check_alone(self) -> None:
+        """The same where processes are not in step: several go on to the next `check`."""
+        if dist.get_world_size() == 1 and self.agreed():
+            raise StoppedBySignal("stopped during a validation, which is made again")
+
+
+def agree(mine: bool, op: str) -> bool:
+    """The same answer on all processes: "max", whether it is any's; "min", whether all's."""
+    if dist.get_world_size() == 1:
+        return mine
+    flag = torch.tensor(float(mine), device=dist.get_comm_device())
+    dist.all_reduce(flag, op=op)
+    return bool(flag)
 
 
 def save_step(runner: Runner, folder: Path) -> None:

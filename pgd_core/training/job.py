@@ -24,6 +24,8 @@ from pgd_core.training.progress import Reporter
 from pgd_core.training.validation import validate
 from pgd_core.training.variant import WEIGHTS, Context, train_variant, variants
 
+TWINS = ("plain", "head_only")
+
 
 def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     """Do the job and fill `folder`/outputs; returns the content of metrics.json.
@@ -72,7 +74,7 @@ def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
     )
-    metrics = validate(teacher, loader, run.dataset.val_annotations)
+    metrics = validate(teacher, loader, run.dataset.val_annotations, context.stop.check_alone)
     context.reporter.validation("teacher", 0, metrics=metrics)
     return {"metrics": metrics, "cost": _cost(teacher, run.job.input)}
 
@@ -105,11 +107,11 @@ def _cost(model: nn.Module, spec: InputSpec) -> dict[str, Any]:
     return {"gflops": values.pop("gmacs"), **values}  # multiply-adds, as the field counts
 
 
-def _gain(result: dict[str, Any]) -> dict[str, float]:
-    """AP of the distilled student over each of its twins, in points."""
-
-    def ap(name: str) -> float:
-        return float(result[name]["metrics"]["AP"] or 0.0)
-
-    twins = [name for name in ("plain", "head_only") if name in result]
-    return {f"over_{name}": round(ap("distilled") - ap(name), 3) for name in twins}
+def _gain(result: dict[str, Any]) -> dict[str, float | None]:
+    """AP of the distilled student over each of its twins, in points; None where there is no AP."""
+    ours = result["distilled"]["metrics"]["AP"]
+    twins = {name: result[name]["metrics"]["AP"] for name in TWINS if name in result}
+    return {
+        f"over_{name}": None if ours is None or ap is None else round(ours - ap, 3)
+        for name, ap in twins.items()
+    }

@@ -57,6 +57,7 @@ class StepLoop(BaseLoop):  # type: ignore[misc]
         self.runner.model.train()
         batches = iter(self.dataloader)
         while self.step < self.schedule.steps:
+            self.runner.call_hook("before_train_iter", batch_idx=self.step)
             outputs: dict[str, torch.Tensor] = {}
             for _ in range(passes):
                 batch = next(batches)

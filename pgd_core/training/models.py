@@ -29,7 +29,12 @@ def load_teacher(teacher: TeacherFile, classes: tuple[str, ...], size_divisor: i
             f"the teacher knows {len(teacher.classes)} classes ({_few(teacher.classes)}), the data "
             f"set has {len(classes)} ({_few(classes)}); they must be the same, in the same order"
         )
-    found = sha256_of(teacher.weights)
+    try:
+        found = sha256_of(teacher.weights)
+    except OSError as error:
+        raise TeacherUnusable(
+            f"the teacher's file cannot be read ({error.strerror}); register it anew"
+        ) from error
     if found != teacher.sha256:
         raise TeacherUnusable(
             f"the teacher's file has sha256 {found}, registered was {teacher.sha256}; register it "
@@ -80,7 +85,13 @@ def load_backbone(backbone: nn.Module, spec: BackboneSpec, run: RunSpec) -> None
             raise WeightsUnusable(
                 f"backbone weights {spec.weights!r} need a weights folder; set PGD_WEIGHTS_FOLDER"
             )
-        weights = read_weights(run.weights_folder / spec.weights.removeprefix("file:"))
+        file = run.weights_folder / spec.weights.removeprefix("file:")
+        if not file.is_file():
+            raise WeightsUnusable(
+                f"backbone weights {spec.weights!r} are no file of the server's weights folder; "
+                "put it there, or use weights 'imagenet' or 'none'"
+            )
+        weights = read_weights(file)
     load_whole(
         backbone, _of_backbone(weights), f"backbone weights {spec.weights!r}", WeightsUnusable
     )

@@ -12,7 +12,7 @@ from mmdet.utils import register_all_modules
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from pgd_core.errors import InvalidSpec, OutOfMemory
+from pgd_core.errors import DatasetUnusable, InvalidSpec, OutOfMemory
 from pgd_core.jobs.run import RunSpec
 from pgd_core.training.job import run_job
 
@@ -28,16 +28,32 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
         _join_processes()
     try:
         return run_job(run, folder)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise OutOfMemory(
-                f"memory does not hold this batch ({str(error).splitlines()[0]}); lower "
-                "batch_size, raise accumulation, or use precision 'bf16'"
-            ) from error
-        raise
+    except DatasetUnusable as error:
+        raise DatasetUnusable(_without_workers_traceback(error.message)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        told = (str(error) or "MemoryError").splitlines()[0]
+        raise OutOfMemory(
+            f"memory does not hold this batch ({told}); lower batch_size, raise accumulation, or "
+            "use precision 'bf16'"
+        ) from error
     finally:
         if dist.is_distributed():
             torch.distributed.destroy_process_group()
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    said = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(words in str(error) for words in said)
+
+
+def _without_workers_traceback(message: str) -> str:
+    """A loader's worker hands its error over as text, of which ours is the end."""
+    if not message.startswith("Caught "):
+        return message
+    return message.rpartition(f"{DatasetUnusable.__name__}: ")[2].strip()
 
 
 def _join_processes() -> None:

@@ -55,7 +55,9 @@ class Reporter:
         )
 
     def begin_variant(self, step: int) -> None:
-        """A variant starts or resumes at this step."""
+        """A variant starts or resumes at this step; what came before the first says no pace."""
+        if not self._steps_seen:
+            self._started = time.monotonic()
         self._last_step = self.finished_steps + step
 
     def end_variant(self, steps: int) -> None:

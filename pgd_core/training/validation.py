@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -32,16 +33,27 @@ NAMES = {  # COCO's own
 }
 
 
-def validate(model: nn.Module, loader: DataLoader[Any], annotations: Path) -> dict[str, Any]:
+def validate(
+    model: nn.Module,
+    loader: DataLoader[Any],
+    annotations: Path,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """COCO metrics in percent, the same on every process; the model's mode is left as it was."""
-    found = predict(model, loader, category_ids(annotations))
+    _share_buffers(model)
+    found = predict(model, loader, category_ids(annotations), after_batch)
     shares = dist.all_gather_object(found)
     metrics = coco_metrics(annotations, [d for share in shares for d in share])
     return {NAMES.get(name, name): value for name, value in asdict(metrics).items()}
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: DataLoader[Any], category_ids: list[int]) -> list[Detections]:
+def predict(
+    model: nn.Module,
+    loader: DataLoader[Any],
+    category_ids: list[int],
+    after_batch: Callable[[], None],
+) -> list[Detections]:
     """Boxes of every picture of the loader, in pixels of the original pictures."""
     was_training = model.training
     model.eval()
@@ -50,9 +62,17 @@ def predict(model: nn.Module, loader: DataLoader[Any], category_ids: list[int]) 
         for batch in loader:
             for sample in cast(Any, model).val_step(batch):
                 found.append(_detections(sample, category_ids))
+            after_batch()
     finally:
         model.train(was_training)
     return found
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """BatchNorm's statistics of the first process, whose weights are the ones that are kept."""
+    if dist.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer)
 
 
 def _detections(sample: Any, category_ids: list[int]) -> Detections:

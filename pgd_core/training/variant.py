@@ -6,6 +6,7 @@ import json
 import shutil
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,10 +108,20 @@ def train_variant(context: Context, variant: Variant) -> dict[str, Any]:
 def _finished_before(context: Context, variant: Variant) -> dict[str, Any] | None:
     for folder in context.earlier(variant):
         if (folder / FINISHED).exists():
-            if folder != context.work(variant):
-                shutil.copytree(folder, context.work(variant), dirs_exist_ok=True)
+            if dist.is_main_process():
+                _bring(folder, context.work(variant), WEIGHTS, FINISHED)
+            dist.barrier()
             return cast(dict[str, Any], json.loads((folder / FINISHED).read_bytes()))
     return None
+
+
+def _bring(earlier: Path, folder: Path, *names: str) -> None:
+    """Copy files of an earlier attempt, each whole; the last of them says that all are there."""
+    if earlier == folder:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        write_atomically(folder / name, partial(shutil.copyfile, earlier / name))
 
 
 def _train(context: Context, variant: Variant, loader: Any, plan: Schedule) -> dict[str, Any]:
@@ -169,7 +180,10 @@ def _runner(
             context.reporter,
             variant.name,
             plan,
-            measure=lambda: validate(inner, val, context.run.dataset.val_annotations),
+            measure=lambda: validate(
+                inner, val, context.run.dataset.val_annotations, context.stop.check_alone
+            ),
+            was_measured=best.saw,
             on_metrics=best.see,
         ),
         StopHook(work, context.stop),
@@ -206,7 +220,7 @@ class _Best:
         """After a validation."""
         entry = {"step": step, "metrics": metrics}
         self.history.append(entry)
-        if self.keep and self.record and _ap(metrics) <= _ap(self.record["metrics"]):
+        if not self._becomes_output(metrics):
             return
         self.record = entry
         if dist.is_main_process():
@@ -215,6 +229,15 @@ class _Best:
             write_atomically(self.folder / WEIGHTS, lambda tmp: save_file(weights, tmp))
             self._write("best.json", {"kept": self.record, "history": self.history})
 
+    def saw(self, step: int) -> bool:
+        """Whether the validation after this step is on record."""
+        return any(entry["step"] == step for entry in self.history)
+
+    def _becomes_output(self, metrics: dict[str, Any]) -> bool:
+        """Without objects to find there is no AP and no best: the last is kept."""
+        best = self.record["metrics"]["AP"] if self.record else None
+        return not self.keep or best is None or metrics["AP"] > best
+
     def recall(self, folders: list[Path], step: int) -> None:
         """What the attempt that is resumed had seen up to its checkpoint."""
         for folder in folders:
@@ -222,10 +245,8 @@ class _Best:
                 seen = json.loads((folder / "best.json").read_bytes())
                 self.record = seen["kept"]
                 self.history = [entry for entry in seen["history"] if entry["step"] <= step]
-                if folder != self.folder and dist.is_main_process():
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(folder / WEIGHTS, self.folder / WEIGHTS)
-                    shutil.copy(folder / "best.json", self.folder / "best.json")
+                if dist.is_main_process():
+                    _bring(folder, self.folder, WEIGHTS, "best.json")
                 return
 
     def finish(self) -> dict[str, Any]:
@@ -238,7 +259,3 @@ class _Best:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.folder / name, lambda tmp: tmp.write_text(json.dumps(content)))
-
-
-def _ap(metrics: dict[str, Any]) -> float:
-    return -1.0 if metrics["AP"] is None else float(metrics["AP"])

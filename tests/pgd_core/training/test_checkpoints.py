@@ -53,3 +53,4 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         write_atomically(path, fail)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]  # what was written of the new one is gone

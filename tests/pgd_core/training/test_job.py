@@ -23,6 +23,7 @@ from pgd_core.jobs.spec import BackboneSpec, DetectorName
 from pgd_core.training.checkpoints import sha256_of
 from pgd_core.training.hooks import StopRequest
 from pgd_core.training.job import run_job
+from pgd_core.training.process import run_in_process
 from tests.pgd_core.detectors.batches import small_spec
 from tests.pgd_core.training.runs import distill_run, lines, losses, narrow_spec, train_run
 
@@ -160,6 +161,25 @@ def test_a_run_stopped_at_any_step_resumes_to_the_same_curve(
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
+@pytest.mark.parametrize("stopped_after", [3, 6])  # the last step is validated too
+def test_a_stop_during_a_validation_is_heard_and_only_the_validation_is_made_again(
+    stopped_after: int, files: DatasetFiles, tmp_path: Path
+) -> None:
+    run = train_run(files, keep="best")
+    whole = run_job(run, tmp_path / "whole")
+    _run_and_stop_after(stopped_after, run, tmp_path / "first")
+    assert all(
+        line["iteration"] < stopped_after for line in lines(tmp_path / "first", "validation")
+    )
+    second = run.model_copy(update={"earlier_attempts": (tmp_path / "first",)})
+    assert (
+        run_job(second, tmp_path / "second")["detector"]["metrics"]
+        == (whole["detector"]["metrics"])
+    )
+    assert lines(tmp_path / "second", "validation")[0]["iteration"] == stopped_after
+    assert min(losses(tmp_path / "second", "detector"), default=7) == stopped_after + 1
+
+
 def test_a_finished_variant_is_not_trained_again(
     files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
 ) -> None:
@@ -233,6 +253,14 @@ def test_a_teacher_that_is_not_what_it_was_declared_is_refused(
         run_job(distill_run(files, teacher), tmp_path)
 
 
+def test_a_teacher_file_that_vanished_is_refused(
+    files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
+) -> None:
+    teacher = teachers["fcos"].model_copy(update={"weights": tmp_path / "gone.safetensors"})
+    with pytest.raises(TeacherUnusable, match="register it anew"):
+        run_job(distill_run(files, teacher), tmp_path / "run")
+
+
 def test_a_teacher_file_that_changed_is_refused(
     files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
 ) -> None:
@@ -243,10 +271,14 @@ def test_a_teacher_file_that_changed_is_refused(
         run_job(distill_run(files, teacher), tmp_path / "run")
 
 
-def test_a_picture_that_vanished_is_named(files: DatasetFiles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_vanished_is_named_in_one_line(
+    workers: int, files: DatasetFiles, tmp_path: Path
+) -> None:
     gone = files.model_copy(update={"train_images": tmp_path / "nowhere"})
-    with pytest.raises(DatasetUnusable, match="nowhere"):
-        run_job(train_run(gone), tmp_path / "run")
+    with pytest.raises(DatasetUnusable, match=r"^picture .*nowhere") as told:
+        run_in_process(train_run(gone, workers=workers), tmp_path)
+    assert "Traceback" not in told.value.message
 
 
 def test_annotations_that_vanished_are_named(files: DatasetFiles, tmp_path: Path) -> None:
@@ -286,6 +318,9 @@ def test_backbone_weights_of_another_network_are_refused(
         run_job(run, tmp_path)
     with pytest.raises(WeightsUnusable, match="PGD_WEIGHTS_FOLDER"):
         run_job(train_run(files, model), tmp_path)
+    empty = run.model_copy(update={"weights_folder": tmp_path})
+    with pytest.raises(WeightsUnusable, match="put it there"):
+        run_job(empty, tmp_path)
 
 
 def _run_and_stop_after(step: int, run: RunSpec, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from safetensors.torch import load_file
 
 from pgd_core.jobs.run import DatasetFiles, RunSpec, TeacherFile
 from pgd_core.training.job import run_job
-from tests.pgd_core.training.runs import distill_run, lines, losses, train_run
+from tests.pgd_core.training.runs import INPUT, distill_run, lines, losses, train_run
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 
 
 def trainer(run: RunSpec | str, folder: Path, *launcher: str) -> list[str]:
@@ -112,8 +114,7 @@ def test_two_processes_train_one_student_together(
     """Under torchrun with gloo; frozen norms, so that a process's share does not matter."""
     student = {"name": "mobilenet_v2", "width": 0.25, "freeze_batch_norm": True}
     run = distill_run(files, teachers["fcos"], {"epochs": 1}, student=student)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-    command = trainer(run, tmp_path / "two", *launcher)
+    command = trainer(run, tmp_path / "two", *TWO_PROCESSES)
     subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
     assert outcome(tmp_path / "two")["status"] == "succeeded"
     result = outcome(tmp_path / "two")["result"]
@@ -122,6 +123,35 @@ def test_two_processes_train_one_student_together(
     one = json.loads((tmp_path / "one" / "outputs" / "metrics.json").read_bytes())
     assert result["teacher"]["metrics"] == one["teacher"]["metrics"]
     assert len(losses(tmp_path / "two", "distilled")) == len(losses(tmp_path / "one", "distilled"))
+
+
+def test_the_process_that_failed_first_tells_why(
+    files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
+) -> None:
+    """The second process cannot read its share; the first then fails only for lack of it."""
+    pictures = tmp_path / "pictures"
+    shutil.copytree(files.val_images, pictures)
+    gone = sorted(pictures.iterdir())[1]
+    gone.unlink()
+    run = RunSpec.model_validate(
+        {
+            "job": {
+                "kind": "evaluate",
+                "dataset": "d",
+                "teacher": "t",
+                "input": INPUT,
+                "workers": 0,
+            },
+            "dataset": files.model_copy(update={"val_images": pictures}).model_dump(),
+            "teacher": teachers["fcos"].model_dump(),
+            "device": "cpu",
+        }
+    )
+    command = trainer(run, tmp_path / "two", *TWO_PROCESSES)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=False, capture_output=True)
+    assert done.returncode == 1
+    assert outcome(tmp_path / "two")["reason"] == "bad_dataset"
+    assert gone.name in outcome(tmp_path / "two")["message"]
 
 
 LOAD_PLAINLY = """
