@@ -32,6 +32,7 @@ Checked = TypeVar("Checked", DatasetView, TeacherView)
 Spec = Mapping[str, Any] | BaseModel
 PIECE_BYTES = 1024 * 1024
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
+STORING_S = 600.0  # that `upload` gives the service to bring a large file to its disk
 
 
 class ApiError(Exception):
@@ -99,7 +100,15 @@ class Client:
             file.seek(0)
             headers = {"Content-Length": str(path.stat().st_size)}
             query = {"filename": path.name, "sha256": sha256}
-            answer = self._send("POST", "/v1/uploads", content=file, headers=headers, params=query)
+            patient = httpx.Timeout(STORING_S, connect=self._http.timeout.connect)
+            answer = self._send(
+                "POST",
+                "/v1/uploads",
+                content=file,
+                headers=headers,
+                params=query,
+                timeout=patient,
+            )
         return UploadView.model_validate_json(answer.content)
 
     def add_teacher_from_job(self, name: str, job_id: str) -> TeacherView:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from uuid_utils import uuid7
 
 from api.errors import DigestMismatch, StorageFull, TooLarge
@@ -48,6 +49,8 @@ async def receive_upload(
         upload = Upload(upload_id, filename, size, sha256, key, datetime.now(UTC))
         await run_in_threadpool(_register, upload, services)
         return upload
+    except ClientDisconnect as error:  # nobody hears it, but it is no defect of ours
+        raise BadRequest("the connection ended before the body did; send it again") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the server's disk is full; nothing was kept") from error

@@ -52,10 +52,11 @@ def get_job_logs(
     job_id: IdInUrl, query: Annotated[LogsQuery, Query()], services: ServicesDep
 ) -> PlainTextResponse:
     """The end of a trainer's log, as text."""
-    attempt = query.attempt or services.jobs.get(job_id).attempt
+    job = services.jobs.get(job_id)
+    attempt = query.attempt or job.attempt
     if attempt == 0:
         raise NotFound(f"job {job_id} has not started: it has no log yet")
-    log = services.attempt_folder(services.jobs.get(job_id).id, attempt) / LOG_FILE
+    log = services.attempt_folder(job.id, attempt) / LOG_FILE
     try:
         text = _tail(log, query.tail_bytes)
     except FileNotFoundError as error:

@@ -82,6 +82,21 @@ def test_teachers_come_from_jobs_and_from_files(world, client, tmp_path):
     assert [item.name for item in client.teachers().items] == ["two", "one"]
 
 
+def test_an_upload_waits_longer_for_its_answer_than_a_question_does(client, tmp_path, monkeypatch):
+    file, sent = tmp_path / "big.pth", []
+    file.write_bytes(b"weights")
+    request = client._http.request
+
+    def noted(method, path, **rest):
+        sent.append(rest.get("timeout"))
+        return request(method, path, **rest)
+
+    monkeypatch.setattr(client._http, "request", noted)
+    client.upload(file)
+
+    assert sent[0].read > 10 * client._http.timeout.read
+
+
 def test_a_download_arrives_whole_under_its_name(world, client, tmp_path):
     content = b"weights" * 300_000
     job_id = world.succeeded({"detector.safetensors": content})

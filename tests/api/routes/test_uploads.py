@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 
+import httpx
 import pytest
+import structlog
 
 from api.downloads import repr_digest
 from tests.api.answers import problem_of
+from tests.worker.conftest import wait_for
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -124,3 +128,20 @@ def test_an_upload_that_cannot_be_registered_leaves_no_file(world, monkeypatch):
     problem_of(world.http.post("/v1/uploads", content=CONTENT), 500, "internal_error")
 
     assert nothing_is_left(world)
+
+
+def test_a_body_that_breaks_off_leaves_nothing_and_is_no_defect(world, url):
+    incoming = world.settings.data_folder / "incoming"
+    host, port = url.removeprefix("http://").split(":")
+
+    with structlog.testing.capture_logs() as logged:
+        with socket.create_connection((host, int(port))) as caller:
+            caller.sendall(
+                b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nhalf"
+            )
+            wait_for(lambda: list(incoming.glob("*")))
+        wait_for(lambda: not list(incoming.glob("*")))
+        assert httpx.get(f"{url}/livez", trust_env=False).is_success  # the loop has gone on
+
+    assert nothing_is_left(world)
+    assert [line["event"] for line in logged] == []
