@@ -12,7 +12,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
-from torch import nn
+from torch import Tensor, nn
 
 from pgd_core.jobs.spec import BackboneName, BackboneSpec, DetectorName, DetectorSpec
 
@@ -37,7 +37,25 @@ def build_detector(spec: DetectorSpec, num_classes: int, size_divisor: int = 32)
     model = MODELS.build(config)
     if spec.backbone.name is BackboneName.MOBILENET_V2:
         model.backbone.conv2.requires_grad_(False)  # the classifier's: computed, but no output
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and (module.kernel_size, module.stride) == (
+            (3, 3),
+            (2, 2),
+        ):
+            module.register_forward_pre_hook(_widen_narrow_map)
     return cast(nn.Module, model.to(memory_format=torch.channels_last))  # faster on CPU and GPU
+
+
+def _widen_narrow_map(
+    _conv: nn.Module,
+    inputs: tuple[Tensor],  # (N, C, H, W)
+) -> tuple[Tensor] | None:
+    """Keep torch's CPU library from a bug: at W = 1 its bfloat16 weight gradient of a 3x3 conv of
+    stride 2 reads memory that nobody wrote. A column of the padding's zeros changes no output."""
+    (map_,) = inputs
+    if map_.shape[-1] == 1 and map_.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        return (nn.functional.pad(map_, (0, 1)),)
+    return None
 
 
 def detector_config(spec: DetectorSpec, num_classes: int, size_divisor: int = 32) -> Config:

@@ -35,3 +35,20 @@ def test_frozen_batch_norm_has_no_gradient_and_keeps_its_statistics() -> None:
     assert not norm.weight.requires_grad
     assert not any(p.requires_grad for p in model.backbone.layer1.parameters())
     assert all(p.requires_grad for p in model.backbone.layer2[0].conv1.parameters())
+
+
+def test_a_map_of_one_column_has_a_right_gradient_in_bfloat16() -> None:
+    """The other taps see padding alone; torch fills them with what the memory last held."""
+    conv = build_detector(small_spec(), CLASSES).neck.fpn_convs[4].conv
+    picture = torch.randn(4, 16, 1, 1)
+    left_in_memory = [torch.full((size,), 1e30) for size in range(100, 6000, 37)]
+    del left_in_memory
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = conv(picture)
+    output.float().sum().backward()
+    centre = torch.zeros(3, 3, dtype=torch.bool)
+    centre[1, 1] = True
+    assert not conv.weight.grad[..., ~centre].any()
+    expected = picture.sum(dim=(0, 2, 3)).expand(16, 16)
+    torch.testing.assert_close(conv.weight.grad[..., 1, 1], expected, atol=0.1, rtol=0.05)
+    assert output.shape == (4, 16, 1, 1)
