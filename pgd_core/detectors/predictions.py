@@ -26,11 +26,12 @@ Outputs = tuple[Sequence[Tensor], ...]  # of a head: per output, per level (N, c
 
 
 def head_predictions(head: nn.Module, outputs: Outputs) -> TeacherPredictions:
-    """Decode what `head` gave in evaluation mode."""
+    """Decode what `head` gave in evaluation mode; in float32, under autocast too."""
     class_scores, box_outputs = outputs[0], outputs[1]
     sizes = tuple((int(s.shape[-2]), int(s.shape[-1])) for s in class_scores)
     flat = [_flatten(level) for level in box_outputs]
-    points, boxes = _decode(head, sizes, flat)
+    with torch.autocast(class_scores[0].device.type, enabled=False):
+        points, boxes = _decode(head, sizes, flat)
     logits = torch.cat([_flatten(level) for level in class_scores], dim=1)
     return TeacherPredictions(
         points=points, boxes=boxes, class_logits=logits.float(), level_sizes=sizes

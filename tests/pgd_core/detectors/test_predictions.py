@@ -92,3 +92,16 @@ def _randomise(head: nn.Module) -> None:
     for name, parameter in head.named_parameters():
         if parameter.dim() == 4 and "offset" not in name:
             nn.init.normal_(parameter, std=0.1)
+
+
+@pytest.mark.parametrize("detector", DetectorName)
+def test_boxes_are_decoded_in_full_precision_under_autocast(detector: DetectorName) -> None:
+    """In bfloat16 the steps between coordinates of a thousand pixels are 4 to 8 pixels."""
+    model = build_detector(small_spec(detector), CLASSES).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model.bbox_head(model.extract_feat(torch.randn(1, 3, 128, 1024)))
+        under_autocast = head_predictions(model.bbox_head, outputs)
+    plainly = head_predictions(model.bbox_head, outputs)
+    for name in ("points", "boxes", "class_logits"):
+        assert getattr(under_autocast, name).dtype == torch.float32
+        torch.testing.assert_close(getattr(under_autocast, name), getattr(plainly, name))
