@@ -40,8 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
     write_digit_scenes(folder / "data", images=12, val_images=4, size=64, seed=1)
-    with (folder / "console").open("w") as file, service(folder, Console(file=file)) as url:
-        yield url
+    with pytest.MonkeyPatch.context() as patch, (folder / "console").open("w") as file:
+        patch.setenv("PGD_HEARTBEAT_S", "0.25")  # or a job is over before a test hears of it
+        with service(folder, Console(file=file)) as url:
+            yield url
 
 
 @pytest.fixture(scope="module")
