@@ -38,7 +38,7 @@ class RunnerOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     weights_folder: Path | None = None
     lease_s: float = 60.0
-    heartbeat_s: float = 10.0
+    heartbeat_s: float = 2.0
     limits: Limits = field(default_factory=Limits)
     trainer: Sequence[str] = (sys.executable, "-m", "pgd_core.training")
 

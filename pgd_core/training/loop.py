@@ -58,14 +58,23 @@ class StepLoop(BaseLoop):  # type: ignore[misc]
         batches = iter(self.dataloader)
         while self.step < self.schedule.steps:
             self.runner.call_hook("before_train_iter", batch_idx=self.step)
-            outputs: dict[str, torch.Tensor] = {}
-            for _ in range(passes):
-                batch = next(batches)
-                outputs = self.runner.model.train_step(batch, self.runner.optim_wrapper)
+            outputs = _mean(
+                [
+                    self.runner.model.train_step(next(batches), self.runner.optim_wrapper)
+                    for _ in range(passes)
+                ]
+            )
             self.step += 1
             self.runner.call_hook("after_train_iter", batch_idx=self.step - 1, outputs=outputs)
         self.runner.call_hook("after_train")
         return cast(nn.Module, self.runner.model)
+
+
+def _mean(passes: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A step's losses: the mean of its passes', so that none that is not finite goes unseen."""
+    if len(passes) == 1:
+        return passes[0]
+    return {name: torch.stack([p[name].detach() for p in passes]).mean(0) for name in passes[0]}
 
 
 class ResumableRunner(Runner):  # type: ignore[misc]

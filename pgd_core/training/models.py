@@ -131,16 +131,6 @@ def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller
     method, student_backbone = run.job.method, run.job.student.name
     family = "mobilenet_v2" if student_backbone is BackboneName.MOBILENET_V2 else "resnet"
     preset = PgdParameters.preset(run.teacher.model.detector, family, method.profile)
-    alpha = preset.alpha if method.alpha is None else method.alpha
-    parameters = PgdParameters(
-        xi_cls=method.xi_cls,
-        xi_reg=method.xi_reg,
-        top_k=method.top_k,
-        alpha=alpha,
-        beta=0.5 * alpha if method.beta is None else method.beta,
-        gamma=1.6 * alpha if method.gamma is None else method.gamma,
-        delta=method.delta,
-        tau=preset.tau if method.tau is None else method.tau,
-        profile=method.profile,
-    )
+    given = method.model_dump(exclude={"name"}, exclude_none=True)
+    parameters = PgdParameters(**{"alpha": preset.alpha, "tau": preset.tau} | given)
     return Distiller(student, teacher, PredictionGuidedDistillation(parameters))

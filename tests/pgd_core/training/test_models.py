@@ -11,12 +11,12 @@ import torch
 
 from pgd_core.detectors.build import build_detector
 from pgd_core.errors import WeightsUnusable
-from pgd_core.jobs.run import DatasetFiles
+from pgd_core.jobs.run import DatasetFiles, TeacherFile
 from pgd_core.jobs.spec import BackboneName, BackboneSpec
 from pgd_core.training import models
-from pgd_core.training.models import fresh_detector, imagenet_url
+from pgd_core.training.models import distiller, fresh_detector, imagenet_url, load_teacher
 from tests.pgd_core.detectors.batches import small_spec
-from tests.pgd_core.training.runs import train_run
+from tests.pgd_core.training.runs import distill_run, train_run
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):
@@ -71,3 +71,15 @@ def test_weights_that_cannot_be_downloaded_say_how_to_go_on(
     spec = small_spec().model_copy(update={"backbone": backbone})
     with pytest.raises(WeightsUnusable, match=r"none\.pth.*file:NAME"):
         fresh_detector(train_run(files, spec))
+
+
+def test_a_jobs_method_takes_the_detectors_preset_where_it_says_nothing(
+    files: DatasetFiles, teachers: dict[str, TeacherFile]
+) -> None:
+    silent = distill_run(files, teachers["autoassign"])
+    told = distill_run(files, teachers["autoassign"], method={"alpha": 0.2, "gamma": 0.5, "tau": 2})
+    for run, expected in ((silent, (0.08, 0.04, 0.128, 0.4)), (told, (0.2, 0.1, 0.5, 2.0))):
+        teacher = load_teacher(teachers["autoassign"], run.dataset.classes, 32)
+        hyper = distiller(run, fresh_detector(run), teacher).method.hyper
+        found = (hyper.alpha, hyper.beta, hyper.gamma, hyper.tau)
+        assert found == pytest.approx(expected)
