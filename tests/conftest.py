@@ -1,7 +1,11 @@
-"""Makes `tests.servers` importable however pytest is started."""
+"""Makes `tests.servers` importable however pytest is started; one thread a process."""
 
+import os
 import sys
 from pathlib import Path
+
+# The nets are tiny and several processes run at once: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
 if _ROOT not in sys.path:
