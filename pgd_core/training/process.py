@@ -22,7 +22,7 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
     if run.device == "cuda" and not torch.cuda.is_available():
         raise InvalidSpec("device 'cuda' was asked for, but torch sees no GPU")
     cv2.setNumThreads(0)  # the loaders' processes are the parallelism
-    MMLogger.get_instance("pgd", log_level="WARNING")  # or every initialised tensor is a line
+    MMLogger.get_instance("pgd").setLevel("WARNING")  # or every initialised tensor is a line
     register_all_modules(init_default_scope=True)
     if "RANK" in os.environ:
         _join_processes()
