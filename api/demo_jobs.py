@@ -87,17 +87,12 @@ PLANS = {
         method={"name": "pgd"},
     ),
     "trees": DemoPlan(
-        data=("trees",),
+        data=("trees", "--size", "128"),
         teacher=SMALL_GFL,
         student={"name": "mobilenet_v2", "width": 0.5},
-        input={"long_side": 160, "short_side": 160},
-        teacher_training={
-            **TRAINING,
-            "epochs": 8,
-            "validation_interval": 4,
-            "precision": _precision(),
-        },
-        student_training={**TRAINING, "epochs": 6, "validation_interval": 3},
+        input={"long_side": 128, "short_side": 128},
+        teacher_training={**TRAINING, "epochs": 3, "precision": _precision()},
+        student_training={**TRAINING, "epochs": 2},
         method={"name": "pgd"},
     ),
 }
