@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pgd_core.jobs.job import Artifact, CheckState, Dataset, Event, Job, JobState, Teacher, Upload
+from pgd_core.jobs.job import CheckState, Job, JobState
 from pgd_core.jobs.run import ProgressLine
 
 Item = TypeVar("Item")
@@ -17,6 +17,11 @@ class View(BaseModel):
     """Built from a domain object's attributes; a client ignores fields it does not know."""
 
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, stored: Any) -> Self:
+        """The stored thing as the API shows it."""
+        return cls.model_validate(stored)
 
 
 class JobView(View):
@@ -51,12 +56,14 @@ class JobView(View):
         return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
     @classmethod
-    def of(cls, job: Job, queue_position: int | None = None) -> JobView:
+    def of(cls, stored: Job, queue_position: int | None = None) -> Self:
         """The job as the API shows it."""
-        view = cls.model_validate(job)
-        running = job.state is JobState.RUNNING
-        done = 1.0 if job.state is JobState.SUCCEEDED else float(job.progress.get("done", 0.0))
-        eta_s = job.progress.get("eta_s") if running else None
+        view = cls.model_validate(stored)
+        running = stored.state is JobState.RUNNING
+        done = (
+            1.0 if stored.state is JobState.SUCCEEDED else float(stored.progress.get("done", 0.0))
+        )
+        eta_s = stored.progress.get("eta_s") if running else None
         return view.model_copy(
             update={"queue_position": queue_position, "done": done, "eta_s": eta_s}
         )
@@ -84,11 +91,6 @@ class DatasetView(View):
     report: dict[str, Any]
     created_at: datetime
 
-    @classmethod
-    def of(cls, dataset: Dataset) -> DatasetView:
-        """The data set as the API shows it."""
-        return cls.model_validate(dataset)
-
 
 class TeacherView(View):
     """A registered teacher."""
@@ -104,11 +106,6 @@ class TeacherView(View):
     message: str = Field(description="Why it was rejected.")
     created_at: datetime
 
-    @classmethod
-    def of(cls, teacher: Teacher) -> TeacherView:
-        """The teacher as the API shows it."""
-        return cls.model_validate(teacher)
-
 
 class UploadView(View):
     """A file that arrived whole."""
@@ -118,11 +115,6 @@ class UploadView(View):
     size: int = Field(description="Bytes.")
     sha256: str
     created_at: datetime
-
-    @classmethod
-    def of(cls, upload: Upload) -> UploadView:
-        """The upload as the API shows it."""
-        return cls.model_validate(upload)
 
 
 class ArtifactView(View):
@@ -134,11 +126,6 @@ class ArtifactView(View):
     sha256: str
     media_type: str
 
-    @classmethod
-    def of(cls, artifact: Artifact) -> ArtifactView:
-        """The artifact as the API shows it."""
-        return cls.model_validate(artifact)
-
 
 class EventView(View):
     """One line of a job's history."""
@@ -147,11 +134,6 @@ class EventView(View):
     at: datetime
     kind: str
     data: dict[str, Any]
-
-    @classmethod
-    def of(cls, event: Event) -> EventView:
-        """The event as the API shows it."""
-        return cls.model_validate(event)
 
 
 class MetricLine(ProgressLine):

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pgd_core.jobs.run import ProgressLine
 
@@ -28,31 +28,11 @@ class Reporter:
 
     def training(self, variant: str, step: int, **values: Any) -> None:
         """After a step of training."""
-        self._write(
-            ProgressLine(
-                type="train",
-                at=_now(),
-                variant=variant,
-                iteration=step,
-                done=self._done(step),
-                eta_s=self._eta(step),
-                **values,
-            )
-        )
+        self._after_step("train", variant, step, values)
 
     def validation(self, variant: str, step: int, **values: Any) -> None:
         """After a validation."""
-        self._write(
-            ProgressLine(
-                type="validation",
-                at=_now(),
-                variant=variant,
-                iteration=step,
-                done=self._done(step),
-                eta_s=self._eta(step),
-                **values,
-            )
-        )
+        self._after_step("validation", variant, step, values)
 
     def begin_variant(self, step: int) -> None:
         """A variant starts or resumes at this step; what came before the first says no pace."""
@@ -63,6 +43,21 @@ class Reporter:
     def end_variant(self, steps: int) -> None:
         """A variant is finished."""
         self.finished_steps += steps
+
+    def _after_step(
+        self, kind: Literal["train", "validation"], variant: str, step: int, values: dict[str, Any]
+    ) -> None:
+        self._write(
+            ProgressLine(
+                type=kind,
+                at=_now(),
+                variant=variant,
+                iteration=step,
+                done=self._done(step),
+                eta_s=self._eta(step),
+                **values,
+            )
+        )
 
     def _done(self, step: int) -> float:
         return min(1.0, (self.finished_steps + step) / self.total_steps)
