@@ -9,8 +9,9 @@ from pathlib import Path
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.job import CheckState, Dataset, Teacher
+from pgd_core.jobs.methods import refuse_unserved
 from pgd_core.jobs.protocols import LibraryStore
-from pgd_core.jobs.spec import EvaluateJob, JobSpec, TrainJob
+from pgd_core.jobs.spec import DistillJob, EvaluateJob, JobSpec, TrainJob
 
 
 def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
@@ -28,6 +29,8 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
     teacher = _ready_teacher(spec.teacher, library)
     if teacher.classes != dataset.classes:
         raise _invalid("/teacher", _class_mismatch(teacher, dataset))
+    if isinstance(spec, DistillJob):
+        refuse_unserved(spec.method, str(teacher.model["detector"]))
 
 
 def _check_weights(spec: JobSpec, folder: Path) -> None:

@@ -12,19 +12,15 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from pgd_core.detectors.predictions import head_predictions
-from pgd_core.detectors.taps import tap_towers
-from pgd_core.distill import GroundTruth, TeacherPredictions, TowerFeatures
+from pgd_core.detectors.taps import tap
+from pgd_core.distill import DetectorView, GroundTruth, Scene, TeacherPredictions
 
 
 class Method(Protocol):
-    """A distillation method: losses from both towers, the teacher's predictions and the truth."""
+    """A distillation method: weighted losses from both detectors' views of a batch."""
 
     def __call__(
-        self,
-        teacher: TowerFeatures,
-        student: TowerFeatures,
-        predictions: TeacherPredictions,
-        truth: GroundTruth,
+        self, teacher: DetectorView, student: DetectorView, scene: Scene
     ) -> dict[str, Tensor]: ...
 
 
@@ -32,8 +28,11 @@ class Distiller(BaseModel):  # type: ignore[misc]
     """Adds a method's losses to the student's own.
 
     The teacher is no submodule: it is in no state dict, no optimiser and no DDP bucket, and stays
-    in evaluation mode; it only follows the student from device to device.
+    in evaluation mode; it only follows the student from device to device. What a method trains
+    beside the student is a parameter here, but no part of the student.
     """
+
+    iteration = 0  # steps of the optimiser made; the training loop counts
 
     def __init__(self, student: nn.Module, teacher: nn.Module, method: nn.Module) -> None:
         super().__init__()
@@ -63,21 +62,20 @@ class Distiller(BaseModel):  # type: ignore[misc]
         """MMEngine's three modes; all but `loss` are the student's own."""
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode)
-        with tap_towers(self.student) as student_features:
+        with tap(self.student) as student_view:
             losses = cast(Any, self.student).loss(inputs, data_samples)
-        teacher_features, predictions = self._look(inputs)
+        teacher_view, predictions = self._look(inputs)
         truth = ground_truth(data_samples, inputs.device)
-        distillation = cast(Method, self.method)(
-            teacher_features, student_features, predictions, truth
-        )
+        scene = Scene(predictions, truth, self.iteration)
+        distillation = cast(Method, self.method)(teacher_view, student_view, scene)
         return {**losses, **distillation}
 
     @torch.no_grad()
-    def _look(self, inputs: Tensor) -> tuple[TowerFeatures, TeacherPredictions]:
+    def _look(self, inputs: Tensor) -> tuple[DetectorView, TeacherPredictions]:
         teacher = cast(Any, self.teacher)
-        with tap_towers(self.teacher) as features:
+        with tap(self.teacher) as view:
             outputs = teacher.bbox_head(teacher.extract_feat(inputs))
-        return features, head_predictions(teacher.bbox_head, outputs)
+        return view, head_predictions(teacher.bbox_head, outputs)
 
 
 def ground_truth(samples: list[DetDataSample], device: torch.device) -> GroundTruth:

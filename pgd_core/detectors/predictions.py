@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from pgd_core.distill import TeacherPredictions
 
+Decoded = tuple[Tensor, Tensor, Tensor | None]  # points (A, 2), boxes (N, A, 4), anchors (A, 4)
+
 Outputs = tuple[Sequence[Tensor], ...]  # of a head: per output, per level (N, channels, H_l, W_l)
 
 
@@ -31,10 +33,14 @@ def head_predictions(head: nn.Module, outputs: Outputs) -> TeacherPredictions:
     sizes = tuple((int(s.shape[-2]), int(s.shape[-1])) for s in class_scores)
     flat = [_flatten(level) for level in box_outputs]
     with torch.autocast(class_scores[0].device.type, enabled=False):
-        points, boxes = _decode(head, sizes, flat)
+        points, boxes, anchors = _decode(head, sizes, flat)
     logits = torch.cat([_flatten(level) for level in class_scores], dim=1)
     return TeacherPredictions(
-        points=points, boxes=boxes, class_logits=logits.float(), level_sizes=sizes
+        points=points,
+        boxes=boxes,
+        class_logits=logits.float(),
+        level_sizes=sizes,
+        anchors=anchors,
     )
 
 
@@ -45,28 +51,22 @@ def _flatten(
 
 
 @singledispatch
-def _decode(
-    head: nn.Module, _sizes: Sequence[tuple[int, int]], _flat: list[Tensor]
-) -> tuple[Tensor, Tensor]:  # points (A, 2), boxes (N, A, 4)
+def _decode(head: nn.Module, _sizes: Sequence[tuple[int, int]], _flat: list[Tensor]) -> Decoded:
     raise TypeError(f"no decoding is known for a head of type {type(head).__name__}")
 
 
 @_decode.register(FCOSHead)  # and AutoAssign's, a kind of it
-def _decode_distances(
-    head: Any, sizes: Sequence[tuple[int, int]], flat: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _decode_distances(head: Any, sizes: Sequence[tuple[int, int]], flat: list[Tensor]) -> Decoded:
     """Left, top, right, bottom in pixels: both heads multiply by the stride in evaluation mode."""
     distances = torch.cat(flat, dim=1).float()
     points = torch.cat(head.prior_generator.grid_priors(list(sizes), device=distances.device))
     points = points.to(distances)
-    return points, distance2bbox(points.expand(len(distances), -1, -1), distances)
+    return points, distance2bbox(points.expand(len(distances), -1, -1), distances), None
 
 
 @_decode.register(ATSSHead)
 @_decode.register(DDODHead)
-def _decode_deltas(
-    head: Any, sizes: Sequence[tuple[int, int]], flat: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _decode_deltas(head: Any, sizes: Sequence[tuple[int, int]], flat: list[Tensor]) -> Decoded:
     """Offsets of anchor boxes."""
     deltas = torch.cat(flat, dim=1).float()
     anchors = _anchors(head, sizes, deltas)
@@ -74,13 +74,13 @@ def _decode_deltas(
     boxes = head.bbox_coder.decode(
         anchors.expand(images, -1, -1).reshape(-1, 4), deltas.reshape(-1, 4)
     )
-    return _centres(anchors), boxes.reshape(images, positions, 4)
+    return _centres(anchors), boxes.reshape(images, positions, 4), anchors
 
 
 @_decode.register(GFLHead)
 def _decode_distribution(
     head: Any, sizes: Sequence[tuple[int, int]], flat: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+) -> Decoded:
     """The mean of each side's distribution, in units of its level's own stride.
 
     Departure: the release takes the stride 8·2^i of image i; ours is the level's.
@@ -93,8 +93,9 @@ def _decode_distribution(
         ],
         dim=1,
     )
-    points = _centres(_anchors(head, sizes, distances))
-    return points, distance2bbox(points.expand(len(distances), -1, -1), distances)
+    anchors = _anchors(head, sizes, distances)
+    points = _centres(anchors)
+    return points, distance2bbox(points.expand(len(distances), -1, -1), distances), anchors
 
 
 def _anchors(head: Any, sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:  # (A, 4) XYXY

@@ -3,16 +3,26 @@
 Knows torch and this project's errors only; detectors hand over plain tensors (`inputs`).
 """
 
-from pgd_core.distill.inputs import GroundTruth, TeacherPredictions, TowerFeatures
+from pgd_core.distill.inputs import (
+    DetectorView,
+    GroundTruth,
+    Scene,
+    Setting,
+    TeacherPredictions,
+    TowerFeatures,
+)
 from pgd_core.distill.parameters import PgdParameters
 from pgd_core.distill.pgd import PredictionGuidedDistillation
 from pgd_core.distill.profiles import Profile
 
 __all__ = [
+    "DetectorView",
     "GroundTruth",
     "PgdParameters",
     "PredictionGuidedDistillation",
     "Profile",
+    "Scene",
+    "Setting",
     "TeacherPredictions",
     "TowerFeatures",
 ]

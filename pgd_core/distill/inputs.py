@@ -28,6 +28,7 @@ class TeacherPredictions:
     boxes: Tensor  # (N, A, 4)  XYXY, pixels
     class_logits: Tensor  # (N, A, C)  before the sigmoid
     level_sizes: tuple[tuple[int, int], ...]  # (H_l, W_l) of each level; sum of H_l * W_l = A
+    anchors: Tensor | None = None  # (A, 4)  XYXY, pixels; None for a detector without anchors
 
     def __post_init__(self) -> None:
         positions = sum(height * width for height, width in self.level_sizes)
@@ -81,6 +82,36 @@ class TowerFeatures:
 
     cls: list[Tensor]  # per level (N, C, H_l, W_l)  classification tower
     reg: list[Tensor]  # per level (N, C, H_l, W_l)  regression tower
+
+
+@dataclass(frozen=True)
+class DetectorView:
+    """What one detector computes of a batch, one map a level, fine to coarse."""
+
+    neck: list[Tensor]  # per level (N, C, H_l, W_l)  FPN output
+    towers: TowerFeatures
+    class_logits: list[Tensor]  # per level (N, classes, H_l, W_l)  before the sigmoid
+    box_outputs: list[Tensor]  # per level (N, 4 or 4 * bins, H_l, W_l)  as the head gives them
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a method is told of a batch beside the two detectors' views of it."""
+
+    predictions: TeacherPredictions
+    truth: GroundTruth
+    iteration: int  # steps of the optimiser made before this batch
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method may know of the detectors before the first batch."""
+
+    detector: str  # of teacher and student: fcos, autoassign, atss, gfl or ddod
+    backbone_family: str  # of the student: resnet, mobilenet_v2 or timm
+    dataset: str  # coco or crowdhuman
+    channels: int  # C, of the neck and of the towers, the same in teacher and student
+    strides: tuple[int, ...]  # of the levels, pixels, fine to coarse
 
 
 def check_features_fit(

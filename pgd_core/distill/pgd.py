@@ -5,12 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pgd_core.distill.inputs import (
-    GroundTruth,
-    TeacherPredictions,
-    TowerFeatures,
-    check_features_fit,
-)
+from pgd_core.distill.inputs import DetectorView, Scene, TowerFeatures, check_features_fit
 from pgd_core.distill.losses import cls_losses, reg_losses
 from pgd_core.distill.parameters import PgdParameters
 from pgd_core.distill.weighting import distillation_masks, split_levels
@@ -28,17 +23,15 @@ class PredictionGuidedDistillation(nn.Module):
         self.hyper = parameters
 
     def forward(
-        self,
-        teacher: TowerFeatures,
-        student: TowerFeatures,
-        predictions: TeacherPredictions,
-        truth: GroundTruth,
+        self, teacher_view: DetectorView, student_view: DetectorView, scene: Scene
     ) -> dict[str, Tensor]:
         """Five weighted scalars, to be added to the student's own loss; their sum is Eq. 10."""
-        hyper, sizes = self.hyper, predictions.level_sizes
-        check_features_fit(teacher, student, sizes)
+        hyper, predictions, truth = self.hyper, scene.predictions, scene.truth
+        sizes = predictions.level_sizes
+        check_features_fit(teacher_view.towers, student_view.towers, sizes)
         with torch.autocast(predictions.points.device.type, enabled=False):
-            teacher, student = _full_precision(teacher), _full_precision(student)
+            teacher = _full_precision(teacher_view.towers)
+            student = _full_precision(student_view.towers)
             masks = distillation_masks(predictions, truth, hyper.xi_cls, hyper.xi_reg, hyper.top_k)
             cls_terms = [
                 cls_losses(of_teacher, of_student, importance, background, hyper, level_weight)

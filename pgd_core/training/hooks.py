@@ -15,12 +15,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from pgd_core.errors import StoppedBySignal, TrainingDiverged
+from pgd_core.jobs.methods import METHODS
 from pgd_core.training.checkpoints import save_checkpoint
 from pgd_core.training.loop import snapshot
 from pgd_core.training.progress import Reporter
 from pgd_core.training.schedule import Schedule
 
 LINES_PER_RUN = 200  # about how many progress lines a run writes
+_OF_METHODS = tuple(f"loss_{name}_" for name in METHODS)
 CALMER = "lower learning_rate, lengthen warmup_iterations or use precision 'fp32'"
 
 
@@ -82,7 +84,7 @@ class ProgressHook(Hook):  # type: ignore[misc]
 
 
 def _is_distillation(name: str) -> bool:
-    return name.startswith("loss_pgd")
+    return name.startswith(_OF_METHODS)
 
 
 def _grad_norm(runner: Runner) -> float | None:

@@ -44,7 +44,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         teacher = load_teacher(run.teacher, run.dataset.classes, run.job.input.size_divisor)
         teacher.to(get_device())
     context = Context(run, folder, reporter, stop, teacher)
-    if teacher is not None:
+    if teacher is not None and getattr(run.job, "measure_teacher", True):
         name = "detector" if isinstance(run.job, EvaluateJob) else "teacher"
         result[name] = _measure_teacher(context, teacher)
         stop.check()

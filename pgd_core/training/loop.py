@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from pgd_core.detectors.distiller import Distiller
 from pgd_core.training.sampling import ResumableBatches
 from pgd_core.training.schedule import Schedule
 
@@ -58,6 +59,7 @@ class StepLoop(BaseLoop):  # type: ignore[misc]
         batches = iter(self.dataloader)
         while self.step < self.schedule.steps:
             self.runner.call_hook("before_train_iter", batch_idx=self.step)
+            tell_iteration(self.runner.model, self.step)
             outputs = _mean(
                 [
                     self.runner.model.train_step(next(batches), self.runner.optim_wrapper)
@@ -140,6 +142,13 @@ def student_of(model: nn.Module) -> nn.Module:
     """The detector that is trained: inside a distiller, or the model itself."""
     inner = unwrapped(model)
     return cast(nn.Module, getattr(inner, "student", inner))
+
+
+def tell_iteration(model: nn.Module, step: int) -> None:
+    """Tell a distiller how many steps were made; methods warm up by it."""
+    inner = unwrapped(model)
+    if isinstance(inner, Distiller):
+        inner.iteration = step
 
 
 def _counters(model: nn.Module) -> dict[str, list[float]]:

@@ -10,11 +10,13 @@ import mmengine
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from pgd_core.detectors.build import build_detector
+from pgd_core.detectors.build import STRIDES, build_detector
 from pgd_core.detectors.distiller import Distiller
 from pgd_core.detectors.weights import Weights, load_whole, read_weights
-from pgd_core.distill import PgdParameters, PredictionGuidedDistillation
+from pgd_core.distill import Setting
+from pgd_core.distill.methods import build_method
 from pgd_core.errors import InvalidSpec, TeacherUnusable, WeightsUnusable
+from pgd_core.jobs.methods import refuse_unserved
 from pgd_core.jobs.run import RunSpec, TeacherFile
 from pgd_core.jobs.spec import BackboneName, BackboneSpec, DetectorSpec, DistillJob, TrainJob
 from pgd_core.training.checkpoints import sha256_of
@@ -128,9 +130,17 @@ def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller
     """The student under its teacher, with the job's method."""
     if not isinstance(run.job, DistillJob) or run.teacher is None:
         raise InvalidSpec(f"a job of kind {run.job.kind!r} does not distil")
-    method, student_backbone = run.job.method, run.job.student.name
-    family = "mobilenet_v2" if student_backbone is BackboneName.MOBILENET_V2 else "resnet"
-    preset = PgdParameters.preset(run.teacher.model.detector, family, method.profile)
-    given = method.model_dump(exclude={"name"}, exclude_none=True)
-    parameters = PgdParameters(**{"alpha": preset.alpha, "tau": preset.tau} | given)
-    return Distiller(student, teacher, PredictionGuidedDistillation(parameters))
+    method, model = run.job.method, run.teacher.model
+    refuse_unserved(method, model.detector)
+    setting = Setting(
+        detector=model.detector,
+        backbone_family=_family(run.job.student.name),
+        dataset="coco",
+        channels=model.head_width,
+        strides=tuple(STRIDES),
+    )
+    return Distiller(student, teacher, build_method(method.name, setting, method.given()))
+
+
+def _family(backbone: str) -> str:
+    return "mobilenet_v2" if backbone == BackboneName.MOBILENET_V2 else "resnet"

@@ -75,7 +75,7 @@ def variants(run: RunSpec) -> list[Variant]:
         return [Variant("detector")]
     if not isinstance(run.job, DistillJob):
         return []
-    asked = Variant("distilled", distils=True, inherits_head=run.job.inherits_head)
+    asked = Variant("distilled", run.job.method.distils, run.job.inherits_head)
     return [asked, *(Variant(t, inherits_head=t == "head_only") for t in run.job.twins)]
 
 

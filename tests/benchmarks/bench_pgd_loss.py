@@ -31,11 +31,11 @@ from torch import Tensor
 from pgd_core.distill import (
     GroundTruth,
     PgdParameters,
-    PredictionGuidedDistillation,
     TeacherPredictions,
     TowerFeatures,
 )
 from pgd_core.distill.weighting import distillation_masks
+from tests.pgd_core.distill.views import pgd
 
 IMAGE = (800, 1333)  # (height, width), pixels
 PADDED = (800, 1344)
@@ -104,7 +104,7 @@ def read_options() -> argparse.Namespace:
 def measure_loss(options: argparse.Namespace, objects: int, step: Step | None) -> Cost:
     batch = make_batch(options.images, objects, options.device)
     hyper = PgdParameters.preset("fcos")
-    method = PredictionGuidedDistillation(hyper)
+    method = pgd(hyper)
     levels = batch.student.cls + batch.student.reg
 
     def forward() -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgd_core.detectors.build import build_detector
 from pgd_core.detectors.distiller import Distiller
-from pgd_core.detectors.taps import tap_towers
+from pgd_core.detectors.taps import tap
 from pgd_core.distill import PgdParameters, PredictionGuidedDistillation
 from pgd_core.jobs.spec import DetectorName
 from tests.pgd_core.detectors.batches import CLASSES, batch, small_spec
@@ -79,7 +79,7 @@ def test_taps_hold_nothing_after_the_step() -> None:
 
 def test_taps_are_removed_when_the_forward_pass_fails() -> None:
     model = distiller().student
-    with pytest.raises(RuntimeError, match="on purpose"), tap_towers(model):
+    with pytest.raises(RuntimeError, match="on purpose"), tap(model):
         raise RuntimeError("on purpose")
     assert not model.bbox_head.cls_convs[0]._forward_hooks
     assert not model.bbox_head.reg_convs[0]._forward_hooks

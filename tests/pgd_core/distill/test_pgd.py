@@ -18,6 +18,7 @@ from pgd_core.distill import (
 )
 from pgd_core.distill.weighting import DistillationMasks, distillation_masks, split_levels
 from pgd_core.errors import InvalidSpec
+from tests.pgd_core.distill.views import pgd
 
 KEYS = [
     "loss_pgd_cls_feature",
@@ -43,7 +44,7 @@ def loss_and_gradients(
     predictions: TeacherPredictions,
     truth: GroundTruth,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    losses = PredictionGuidedDistillation(parameters)(teacher, student, predictions, truth)
+    losses = pgd(parameters)(teacher, student, predictions, truth)
     levels = student.cls + student.reg
     return losses, list(torch.autograd.grad(sum(losses.values()), levels))  # type: ignore[arg-type]
 
@@ -130,7 +131,7 @@ def test_every_term_agrees_with_plain_loops(
 ) -> None:
     predictions = make_predictions(seed=seed)
     teacher, student = make_features(seed=seed), make_features(seed=seed + 10)
-    losses = PredictionGuidedDistillation(parameters)(teacher, student, predictions, truth)
+    losses = pgd(parameters)(teacher, student, predictions, truth)
     masks = distillation_masks(
         predictions, truth, parameters.xi_cls, parameters.xi_reg, parameters.top_k
     )
@@ -222,7 +223,7 @@ def test_one_level_and_levels_of_one_size_are_served(
 ) -> None:
     predictions = make_predictions(sizes, strides)
     teacher, student = make_features(sizes), make_features(sizes, seed=1)
-    losses = PredictionGuidedDistillation(PgdParameters())(teacher, student, predictions, truth)
+    losses = pgd(PgdParameters())(teacher, student, predictions, truth)
     masks = distillation_masks(predictions, truth, 0.8, 0.6, 30)
     expected = reference_losses(teacher, student, masks, sizes, PgdParameters())
     assert {key: value.item() for key, value in losses.items()} == pytest.approx(expected)
@@ -238,9 +239,7 @@ def test_features_on_ignore_regions_and_padding_move_no_feature_loss(
         replace(truth, ignored_boxes=everything),
         replace(truth, image_sizes=torch.zeros(2, 2)),
     ):
-        losses = PredictionGuidedDistillation(PgdParameters())(
-            teacher, student, make_predictions(), unusable
-        )
+        losses = pgd(PgdParameters())(teacher, student, make_predictions(), unusable)
         assert losses["loss_pgd_cls_feature"] == losses["loss_pgd_reg_feature"] == 0
         assert losses["loss_pgd_reg_attention"] == 0
 
@@ -250,9 +249,7 @@ def test_the_teacher_gets_no_gradient(
 ) -> None:
     teacher = make_features(requires_grad=True)
     student = make_features(seed=1, requires_grad=True)
-    losses = PredictionGuidedDistillation(PgdParameters())(
-        teacher, student, make_predictions(), truth
-    )
+    losses = pgd(PgdParameters())(teacher, student, make_predictions(), truth)
     sum(losses.values()).backward()  # type: ignore[union-attr]
     assert all(level.grad is None for level in teacher.cls + teacher.reg)
     assert all(level.grad is not None for level in student.cls + student.reg)
@@ -290,9 +287,7 @@ def test_channels_last_features_give_the_same_losses(
     teacher, student = make_features(), make_features(seed=1, requires_grad=True)
     inputs = make_predictions(), truth
     expected, gradients = loss_and_gradients(PgdParameters(), teacher, student, *inputs)
-    losses = PredictionGuidedDistillation(PgdParameters())(
-        channels_last(teacher), channels_last(student), *inputs
-    )
+    losses = pgd(PgdParameters())(channels_last(teacher), channels_last(student), *inputs)
     for key in KEYS:
         torch.testing.assert_close(losses[key], expected[key])
     found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), student.cls + student.reg)
@@ -322,7 +317,7 @@ def test_half_precision_features_are_compared_in_float32_under_autocast(
         return TowerFeatures([f.to(to) for f in features.cls], [f.to(to) for f in features.reg])
 
     teacher, student = cast(make_features(), dtype), cast(make_features(seed=1), dtype)
-    method = PredictionGuidedDistillation(PgdParameters())
+    method = pgd(PgdParameters())
     for level in student.cls + student.reg:
         level.requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -343,7 +338,7 @@ def test_the_gradient_of_the_whole_loss_passes_gradcheck(
     sizes = ((2, 3), (1, 2))
     predictions, teacher = make_predictions(sizes, (16, 24)), make_features(sizes)
     student = make_features(sizes, seed=1)
-    method = PredictionGuidedDistillation(PgdParameters(delta=0.1))
+    method = pgd(PgdParameters(delta=0.1))
 
     def total(*levels: Tensor) -> Tensor:
         features = TowerFeatures(list(levels[:2]), list(levels[2:]))
@@ -364,6 +359,6 @@ def test_the_method_adds_nothing_to_a_checkpoint() -> None:
 def test_towers_of_different_width_are_refused_before_anything_is_computed(
     make_predictions: MakePredictions, make_features: Make, truth: GroundTruth
 ) -> None:
-    method = PredictionGuidedDistillation(PgdParameters())
+    method = pgd(PgdParameters())
     with pytest.raises(InvalidSpec, match="same width"):
         method(make_features(channels=4), make_features(channels=3), make_predictions(), truth)

@@ -1,0 +1,41 @@
+"""A method called on plain tensors: views and a scene around features, predictions and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from pgd_core.distill import (
+    DetectorView,
+    GroundTruth,
+    PgdParameters,
+    PredictionGuidedDistillation,
+    Scene,
+    TeacherPredictions,
+    TowerFeatures,
+)
+
+
+def view_of_towers(towers: TowerFeatures) -> DetectorView:
+    """A view whose neck gives what the classification tower gives; no head output."""
+    return DetectorView(neck=towers.cls, towers=towers, class_logits=[], box_outputs=[])
+
+
+def pgd(
+    parameters: PgdParameters,
+) -> Callable[[TowerFeatures, TowerFeatures, TeacherPredictions, GroundTruth], dict[str, Tensor]]:
+    """PGD's losses from both towers, the teacher's predictions and the truth."""
+    method = PredictionGuidedDistillation(parameters)
+
+    def losses(
+        teacher: TowerFeatures,
+        student: TowerFeatures,
+        predictions: TeacherPredictions,
+        truth: GroundTruth,
+    ) -> dict[str, Tensor]:
+        views = (view_of_towers(teacher), view_of_towers(student))
+        result: dict[str, Tensor] = method(*views, Scene(predictions, truth, iteration=0))
+        return result
+
+    return losses
