@@ -6,6 +6,7 @@ of all five as in the authors' release. Test settings: score 0.05, NMS 0.6 (FCOS
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -43,7 +44,17 @@ def build_detector(spec: DetectorSpec, num_classes: int, size_divisor: int = 32)
             (2, 2),
         ):
             module.register_forward_pre_hook(_widen_narrow_map)
+    model.bbox_head.loss_by_feat = MethodType(_loss_in_full_precision, model.bbox_head)
     return cast(nn.Module, model.to(memory_format=torch.channels_last))  # faster on CPU and GPU
+
+
+def _loss_in_full_precision(head: Any, *inputs: Any) -> Any:
+    """The head's losses in float32 under autocast too: AutoAssign's fail in half precision, and
+    GFL's boxes lose their digits there."""
+    *outputs, truth, metas, ignored = inputs
+    outputs = [[level.float() for level in maps] for maps in outputs]
+    with torch.autocast(outputs[0][0].device.type, enabled=False):
+        return type(head).loss_by_feat(head, *outputs, truth, metas, ignored)
 
 
 def _widen_narrow_map(

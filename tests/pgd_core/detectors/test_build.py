@@ -5,7 +5,7 @@ import torch
 
 from pgd_core.detectors.build import build_detector
 from pgd_core.jobs.spec import BackboneName, DetectorName
-from tests.pgd_core.detectors.batches import CLASSES, small_spec
+from tests.pgd_core.detectors.batches import CLASSES, batch, small_spec
 
 
 @pytest.mark.parametrize("backbone", BackboneName)
@@ -52,3 +52,15 @@ def test_a_map_of_one_column_has_a_right_gradient_in_bfloat16() -> None:
     expected = picture.sum(dim=(0, 2, 3)).expand(16, 16)
     torch.testing.assert_close(conv.weight.grad[..., 1, 1], expected, atol=0.1, rtol=0.05)
     assert output.shape == (4, 16, 1, 1)
+
+
+@pytest.mark.parametrize("detector", list(DetectorName))
+def test_losses_under_autocast_are_finite_and_in_float32(detector: DetectorName) -> None:
+    model = build_detector(small_spec(detector, "mobilenet_v2", width=0.25), CLASSES)
+    data = model.data_preprocessor(batch(), training=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(**data, mode="loss")
+    for name, value in losses.items():
+        terms = torch.stack(value) if isinstance(value, list) else value
+        assert terms.dtype is torch.float32, name
+        assert terms.isfinite().all(), name
