@@ -11,7 +11,14 @@ from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.job import CheckState, Dataset, Teacher
 from pgd_core.jobs.methods import refuse_unserved
 from pgd_core.jobs.protocols import LibraryStore
-from pgd_core.jobs.spec import DistillJob, EvaluateJob, JobSpec, TrainJob
+from pgd_core.jobs.spec import (
+    BackboneSpec,
+    DistillJob,
+    JobSpec,
+    StudyJob,
+    TeacherToTrain,
+    TrainJob,
+)
 
 
 def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
@@ -24,29 +31,50 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
     if weights_folder is not None:
         _check_weights(spec, weights_folder)
     dataset = _ready_dataset(spec.dataset, library)
+    for pointer, teacher_id in _teachers(spec):
+        teacher = _ready_teacher(pointer, teacher_id, library)
+        if teacher.classes != dataset.classes:
+            raise _invalid(pointer, _class_mismatch(teacher, dataset))
+        if isinstance(spec, DistillJob):
+            refuse_unserved(spec.method, str(teacher.model["detector"]))
+
+
+def _teachers(spec: JobSpec) -> list[tuple[str, str]]:
+    """(JSON pointer, id) of each registered teacher that the job names."""
     if isinstance(spec, TrainJob):
-        return
-    teacher = _ready_teacher(spec.teacher, library)
-    if teacher.classes != dataset.classes:
-        raise _invalid("/teacher", _class_mismatch(teacher, dataset))
+        return []
+    if isinstance(spec, StudyJob):
+        named = spec.teachers.items()
+        return [(f"/teachers/{name}", given) for name, given in named if isinstance(given, str)]
+    return [("/teacher", spec.teacher)]
+
+
+def _backbones(spec: JobSpec) -> list[tuple[str, BackboneSpec]]:
+    """(JSON pointer, backbone) of each detector that the job trains."""
+    if isinstance(spec, TrainJob):
+        return [("/model/backbone", spec.model.backbone)]
     if isinstance(spec, DistillJob):
-        refuse_unserved(spec.method, str(teacher.model["detector"]))
+        return [("/student", spec.student)]
+    if not isinstance(spec, StudyJob):
+        return []
+    found = [
+        (f"/teachers/{name}/model/backbone", given.model.backbone)
+        for name, given in spec.teachers.items()
+        if isinstance(given, TeacherToTrain)
+    ]
+    student = spec.student
+    return [*found, ("/student", student)] if isinstance(student, BackboneSpec) else found
 
 
 def _check_weights(spec: JobSpec, folder: Path) -> None:
-    if isinstance(spec, EvaluateJob):
-        return
-    if isinstance(spec, TrainJob):
-        backbone, pointer = spec.model.backbone, "/model/backbone"
-    else:
-        backbone, pointer = spec.student, "/student"
-    kind, _, name = backbone.weights.partition(":")
-    if kind == "file" and not (folder / name).is_file():
-        raise _invalid(
-            f"{pointer}/weights",
-            f"there is no file {name!r} in this server's weights folder; put it there first, or "
-            "use weights 'imagenet' or 'none'",
-        )
+    for pointer, backbone in _backbones(spec):
+        kind, _, name = backbone.weights.partition(":")
+        if kind == "file" and not (folder / name).is_file():
+            raise _invalid(
+                f"{pointer}/weights",
+                f"there is no file {name!r} in this server's weights folder; put it there first, "
+                "or use weights 'imagenet' or 'none'",
+            )
 
 
 def _ready_dataset(dataset_id: str, library: LibraryStore) -> Dataset:
@@ -62,13 +90,13 @@ def _ready_dataset(dataset_id: str, library: LibraryStore) -> Dataset:
     return dataset
 
 
-def _ready_teacher(teacher_id: str, library: LibraryStore) -> Teacher:
-    _check_id("/teacher", teacher_id)
+def _ready_teacher(pointer: str, teacher_id: str, library: LibraryStore) -> Teacher:
+    _check_id(pointer, teacher_id)
     try:
         teacher = library.teacher(teacher_id)
     except NotFound as error:
         raise _invalid(
-            "/teacher", f"there is no teacher {teacher_id}; GET /v1/teachers lists them"
+            pointer, f"there is no teacher {teacher_id}; GET /v1/teachers lists them"
         ) from error
     if teacher.state is not CheckState.READY:
         raise NotReady(_not_ready("teacher", teacher.id, teacher.state, "teachers"))

@@ -35,4 +35,17 @@ JOB_EXAMPLES: dict[str, Example] = {
         "summary": "Measure a teacher on the validation pictures",
         "value": {"kind": "evaluate", "dataset": _DATASET, "teacher": _TEACHER},
     },
+    "study": {
+        "summary": "Compare methods on one detector over three seeds",
+        "value": {
+            "kind": "study",
+            "name": "which method for our FCOS",
+            "dataset": _DATASET,
+            "teachers": {"fcos": _TEACHER},
+            "student": {"name": "resnet18", "weights": "imagenet"},
+            "matrices": [{"axes": [{"field": "method", "values": ["fgd", "pgd"]}]}],
+            "seeds": [0, 1, 2],
+            "training": {"epochs": 12, "batch_size": 16},
+        },
+    },
 }

@@ -20,7 +20,7 @@ from pgd_core.jobs.run import (
     RunSpec,
     TeacherFile,
 )
-from pgd_core.jobs.spec import JobSpec, TrainJob, job_spec_adapter
+from pgd_core.jobs.spec import JobSpec, StudyJob, TrainJob, job_spec_adapter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _MEDIA_TYPES = {
@@ -59,6 +59,7 @@ def prepare(
 ) -> Path:
     """A fresh folder with its run.json; DatasetUnusable or TeacherUnusable when there is none."""
     spec = _spec(job)
+    assert not isinstance(spec, StudyJob), "no worker claims a study"
     earlier = [attempt_folder(attempts, job.id, n) for n in range(job.attempt - 1, 0, -1)]
     run = RunSpec(
         job=spec,
@@ -77,8 +78,12 @@ def prepare(
 
 
 def publish(folder: Path, claim: Claim, files: FileStore) -> list[Artifact]:
-    """Move the outputs into the file store; a key of its own for each attempt."""
-    outputs = folder / OUTPUTS_FOLDER
+    """Move an attempt's outputs into the file store."""
+    return publish_folder(folder / OUTPUTS_FOLDER, claim, files)
+
+
+def publish_folder(outputs: Path, claim: Claim, files: FileStore) -> list[Artifact]:
+    """Move the folder's files into the file store; a key of its own for each attempt."""
     found = sorted(outputs.iterdir()) if outputs.is_dir() else []
     artifacts = []
     for path in found:

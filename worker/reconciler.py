@@ -2,7 +2,7 @@
 
 Every round: attempts whose lease ran out end as worker_lost, and pools with queued jobs that no
 worker was told of are hinted. Beside the rounds, data sets and teachers are checked one at a time,
-and what attempts left behind is swept.
+studies are driven, and what attempts left behind is swept.
 Two reconcilers do no harm: each step is guarded in the database.
 """
 
@@ -20,17 +20,19 @@ import structlog
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
-from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
+from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlStudyStore, migrate, open_engine
 from worker.checks import Checker
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
+from worker.studies import StudyDriver
 from worker.sweep import sweep
 
 # A hint that Redis lost is given again after so many rounds.
 _HINT_AGAIN_ROUNDS = 4
 # Between two looks for things to check: registering feels immediate.
 _CHECK_EVERY_S = 1.0
+_STUDY_EVERY_S = 2.0
 _SWEEP_EVERY_S = 3600.0
 
 log = structlog.get_logger()
@@ -46,8 +48,10 @@ def main() -> int:
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
     jobs, files = SqlJobStore(engine), LocalFileStore(settings.data_folder / "files")
-    checker = Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
-    hints = HintSender(settings.resolved_redis_url())
+    library, scratch = SqlLibraryStore(engine), settings.data_folder / "checks"
+    checker = Checker(library, files, scratch)
+    studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)
+    hints, study_hints = (HintSender(settings.resolved_redis_url()) for _ in range(2))  # a thread's
     attempts = settings.data_folder.resolve() / "attempts"
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     stop = threading.Event()
@@ -56,6 +60,10 @@ def main() -> int:
         stop.set()
         checker.stop()
 
+    def drive_studies() -> None:
+        studies.advance_all()
+        give_hints(jobs, study_hints, again_after)  # the next jobs start at once
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
     log.info("reconciler_starts")
@@ -63,6 +71,7 @@ def main() -> int:
         threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
         for name, step, every_s in (
             ("checks", checker.check_all, _CHECK_EVERY_S),
+            ("studies", drive_studies, _STUDY_EVERY_S),
             ("sweeps", lambda: sweep(attempts, jobs, files), _SWEEP_EVERY_S),
         )
     ]
@@ -72,6 +81,7 @@ def main() -> int:
     for thread in beside:
         thread.join()
     hints.close()
+    study_hints.close()
     engine.dispose()
     return 0
 
@@ -80,6 +90,11 @@ def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None
     """One round."""
     for job in jobs.expire_leases():
         log.warning("lease_expired", job=job.id, attempt=job.attempt, state=job.state)
+    give_hints(jobs, hints, again_after)
+
+
+def give_hints(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
+    """Tell the workers of each pool with queued jobs that were not told of, or long ago."""
     for pool in jobs.pending_hints(again_after=again_after):
         try:
             hints.send(pool)

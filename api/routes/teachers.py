@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.graduates import graduate
 from api.openapi import problems
 from api.requests import IdInUrl, NewTeacher, PageQuery
 from api.schemas import Page, TeacherView
 from api.services import Services, ServicesDep
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound
+from pgd_core.jobs.graduates import graduate
 from pgd_core.jobs.job import Teacher
 
 router = APIRouter(prefix="/v1/teachers", tags=["teachers"])

@@ -6,7 +6,7 @@ Every method is one transaction. Times are the database's. `NotFound` for an unk
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -105,6 +105,40 @@ class JobStore(Protocol):
     def hinted(self, pool: str) -> None: ...
 
 
+class StudyStore(Protocol):
+    """Studies and the jobs that each needs, known to the study by a key."""
+
+    def active(self) -> Sequence[Job]:
+        """Studies that have not ended, oldest first."""
+
+    def begin(self, study_id: str) -> Job:
+        """Queued: running from now on. Else as it is."""
+
+    def children(self, study_id: str) -> dict[str, Job]:
+        """Its jobs by key, oldest first."""
+
+    def adopt(self, study_id: str, key: str, spec: JobSpec) -> Job:
+        """The study's job of that key: the one it has, else one of the same spec that succeeded
+        or still may, else a new one. Conflict once the study has ended or is to be cancelled."""
+
+    def tell(self, study_id: str, progress: Mapping[str, Any]) -> None:
+        """How far it is, in the words of a `ProgressLine`."""
+
+    def end(
+        self,
+        study_id: str,
+        reason: Reason,
+        message: str = "",
+        *,
+        result: dict[str, Any] | None = None,
+        artifacts: Sequence[Artifact] = (),
+    ) -> Job:
+        """End it as `ENDINGS` says; artifacts and the final state in one transaction."""
+
+    def children_of_no_other(self, study_id: str) -> Sequence[Job]:
+        """Its unfinished jobs that no other unfinished study needs."""
+
+
 class LibraryStore(Protocol):
     """Data sets, teachers and uploads."""
 
@@ -146,6 +180,9 @@ class LibraryStore(Protocol):
         """Ready at once when `key` is given (a finished job's weights), else checking."""
 
     def teacher(self, teacher_id: str) -> Teacher: ...
+    def teacher_of_job(self, job_id: str) -> Teacher | None:
+        """The first ready teacher that was registered from this job."""
+
     def teachers(self, *, after: str | None = None, limit: int = 50) -> Sequence[Teacher]: ...
     def teachers_to_check(self) -> Sequence[Teacher]: ...
     def teacher_checked(

@@ -1,18 +1,20 @@
 """What a user asks for: the job's spec, stored, hashed and dumped beside its artifacts.
 
-Kinds: `train` (a teacher, or a plain student), `distill`, `evaluate`. Unknown fields are
+Kinds: `train` (a teacher, or a plain student), `distill`, `evaluate`, `study`. Unknown fields are
 refused; a field left out takes the default documented here. Fields that default to None take the
 value of the detector's preset, or one that follows from the other fields, as their line says.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
 from pgd_core.jobs.detector import BackboneName, BackboneSpec, DetectorName, DetectorSpec
+from pgd_core.jobs.matrix import Matrix, Seed, TeacherName, with_choices
 from pgd_core.jobs.methods import MethodSpec, PgdSpec
+from pgd_core.jobs.presets import PRESETS, PresetName
 from pgd_core.jobs.schedule import InputSpec, TrainingSpec
 from pgd_core.jobs.strict import Strict
 
@@ -28,6 +30,8 @@ __all__ = [
     "MethodSpec",
     "PgdSpec",
     "Strict",
+    "StudyJob",
+    "TeacherToTrain",
     "TrainJob",
     "TrainingSpec",
     "job_spec_adapter",
@@ -99,5 +103,109 @@ class EvaluateJob(Strict):
     workers: int = Field(2, ge=0, le=32)
 
 
-JobSpec = Annotated[TrainJob | DistillJob | EvaluateJob, Field(discriminator="kind")]
+class TeacherToTrain(Strict):
+    """A teacher that a study trains before it distils from it."""
+
+    model: DetectorSpec
+    input: InputSpec | None = Field(None, description="Default: the study's.")
+    training: TrainingSpec | None = Field(None, description="Default: the study's.")
+
+
+MOST_CELLS = 500
+
+
+class StudyJob(Strict):
+    """Many distill jobs that differ in a few settings, and one table of what they came to."""
+
+    kind: Literal["study"]
+    name: str = Field("", max_length=200, description="For people.")
+    dataset: str = Field(max_length=64, description="Id of a registered data set.")
+    preset: PresetName | None = Field(
+        None,
+        description="Lay the study out as that table of the paper; a field that is given wins.",
+    )
+    teachers: dict[TeacherName, Annotated[str, Field(max_length=64)] | TeacherToTrain] = Field(
+        {},
+        max_length=32,
+        description="By the name that the table shows: the id of a registered teacher, or one to "
+        "train first. Every setting is tried with every teacher, unless a matrix names some.",
+    )
+    student: BackboneSpec | Literal["teacher"] | None = Field(
+        None,
+        description="The students' backbone; `teacher`: the teacher's own (self-distillation).",
+    )
+    method: MethodSpec = PgdSpec()
+    inherit_head: bool | None = Field(
+        True,
+        description="Start every distilled student from its teacher's neck and head, so that only "
+        "the distillation differs; null: as each method's authors do.",
+    )
+    references: tuple[Literal["plain", "head_only"], ...] = Field(
+        ("plain", "head_only"),
+        max_length=2,
+        description="Students without distillation that the gains are measured over.",
+    )
+    input: InputSpec = InputSpec()
+    training: TrainingSpec = TrainingSpec()
+    matrices: tuple[Matrix, ...] = Field(
+        (Matrix(),), min_length=1, max_length=32, description="What is tried."
+    )
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, given: Any) -> Any:
+        preset = given.get("preset") if isinstance(given, dict) else None
+        return {**PRESETS[preset], **given} if preset in PRESETS else given
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> StudyJob:
+        if not self.teachers or self.student is None:
+            raise ValueError("a study needs teachers and a student, or a preset that names them")
+        strangers = {t for m in self.matrices for t in m.teachers} - set(self.teachers)
+        if strangers:
+            raise ValueError(
+                f"matrices name {', '.join(sorted(strangers))}, which is none of the teachers "
+                f"({', '.join(self.teachers)})"
+            )
+        for doubled in (self.seeds, self.references, *(m.seeds for m in self.matrices)):
+            if len(set(doubled)) != len(doubled):
+                raise ValueError(f"{doubled} names one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _every_cell_is_a_job(self) -> StudyJob:
+        cells = sum(
+            len(m.teachers or self.teachers) * len(m.seeds or self.seeds) * len(m.combinations)
+            for m in self.matrices
+        )
+        if cells > MOST_CELLS:
+            raise ValueError(f"the matrices make {cells} students; at most {MOST_CELLS} in a study")
+        base = self.base(None)
+        for matrix in self.matrices:
+            for choices in matrix.combinations:
+                DistillJob.model_validate(with_choices(base, choices))
+        return self
+
+    def base(self, own_backbone: BackboneSpec | None) -> dict[str, Any]:
+        """The distill job that the matrices vary, as JSON; its teacher is left open.
+
+        `own_backbone` is the teacher's, for self-distillation.
+        """
+        student = self.student if isinstance(self.student, BackboneSpec) else own_backbone
+        stand_in = BackboneSpec(name=BackboneName.RESNET50)
+        return {
+            "kind": "distill",
+            "dataset": self.dataset,
+            "teacher": "",
+            "student": (student or stand_in).model_dump(mode="json"),
+            "method": self.method.model_dump(mode="json"),
+            "inherit_head": self.inherit_head,
+            "measure_teacher": False,
+            "input": self.input.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+        }
+
+
+JobSpec = Annotated[TrainJob | DistillJob | EvaluateJob | StudyJob, Field(discriminator="kind")]
 job_spec_adapter: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)

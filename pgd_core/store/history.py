@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Artifact, Event, Job, JobState
@@ -51,7 +52,7 @@ class JobHistory:
         )
         queue = (
             select(JobRow.id, place.label("place"))
-            .where(JobRow.state == JobState.QUEUED)
+            .where(JobRow.state == JobState.QUEUED, for_workers())
             .subquery()
         )
         query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
@@ -103,6 +104,11 @@ class JobHistory:
             if row is None:
                 raise NotFound(f"job {job_id} has no artifact {name!r}")
             return artifact_of(row)
+
+
+def for_workers() -> ColumnElement[bool]:
+    """A worker may claim it: a study is driven by the reconciler, only its jobs need workers."""
+    return JobRow.kind != "study"
 
 
 def _existing(session: Session, job_id: str) -> JobRow:

@@ -28,7 +28,7 @@ from pgd_core.jobs.protocols import Orders
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.history import JobHistory
+from pgd_core.store.history import JobHistory, for_workers
 from pgd_core.store.moves import (
     add_event,
     claimed_job,
@@ -56,25 +56,16 @@ class SqlJobStore(JobHistory):
         max_attempts: int = 3,
         idempotency_key: str | None = None,
     ) -> Job:
-        row = JobRow(
-            id=str(uuid7()),
-            kind=spec.kind,
-            name=spec.name,
-            spec=spec.model_dump(mode="json"),
-            spec_sha256=spec_sha256(spec),
-            state=JobState.QUEUED,
-            pool=pool,
-            priority=priority,
-            max_attempts=max_attempts,
-            idempotency_key=idempotency_key,
-            created_at=database_now(),
-        )
         try:
             with writing(self._engine) as session:
-                session.add(row)
-                session.flush()
-                add_event(session, row.id, "submitted", {"pool": pool, "priority": priority})
-                return job_of(row)
+                return insert_job(
+                    session,
+                    spec,
+                    pool=pool,
+                    priority=priority,
+                    max_attempts=max_attempts,
+                    idempotency_key=idempotency_key,
+                )
         except IntegrityError:
             if idempotency_key is None:
                 raise
@@ -113,7 +104,7 @@ class SqlJobStore(JobHistory):
     def claim(self, worker: str, pool: str, lease: timedelta) -> tuple[Job, Claim] | None:
         first = (
             select(JobRow)
-            .where(JobRow.pool == pool, JobRow.state == JobState.QUEUED)
+            .where(JobRow.pool == pool, JobRow.state == JobState.QUEUED, for_workers())
             .order_by(JobRow.priority.desc(), JobRow.id)
             .limit(1)
         )
@@ -198,7 +189,8 @@ class SqlJobStore(JobHistory):
 
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
         unheard = or_(JobRow.hinted_at.is_(None), JobRow.hinted_at < database_now(-again_after))
-        query = select(JobRow.pool).where(JobRow.state == JobState.QUEUED, unheard).distinct()
+        waiting = (JobRow.state == JobState.QUEUED, for_workers(), unheard)
+        query = select(JobRow.pool).where(*waiting).distinct()
         with reading(self._engine) as session:
             return sorted(session.scalars(query))
 
@@ -206,6 +198,35 @@ class SqlJobStore(JobHistory):
         mark = update(JobRow).where(JobRow.pool == pool, JobRow.state == JobState.QUEUED)
         with writing(self._engine) as session:
             session.execute(mark.values(hinted_at=database_now()))
+
+
+def insert_job(
+    session: Session,
+    spec: JobSpec,
+    *,
+    pool: str,
+    priority: int,
+    max_attempts: int,
+    idempotency_key: str | None = None,
+) -> Job:
+    """A new job in the queue, with the first line of its history."""
+    row = JobRow(
+        id=str(uuid7()),
+        kind=spec.kind,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        spec_sha256=spec_sha256(spec),
+        state=JobState.QUEUED,
+        pool=pool,
+        priority=priority,
+        max_attempts=max_attempts,
+        idempotency_key=idempotency_key,
+        created_at=database_now(),
+    )
+    session.add(row)
+    session.flush()
+    add_event(session, row.id, "submitted", {"pool": pool, "priority": priority})
+    return job_of(row)
 
 
 def spec_sha256(spec: JobSpec) -> str:

@@ -123,6 +123,17 @@ class SqlLibraryStore:
         with reading(self._engine) as session:
             return teacher_of(_existing(session, TeacherRow, teacher_id, "teacher"))
 
+    def teacher_of_job(self, job_id: str) -> Teacher | None:
+        query = (
+            select(TeacherRow)
+            .where(TeacherRow.source_job == job_id, TeacherRow.state == CheckState.READY)
+            .order_by(TeacherRow.id)
+            .limit(1)
+        )
+        with reading(self._engine) as session:
+            row = session.scalar(query)
+            return None if row is None else teacher_of(row)
+
     def teachers(self, *, after: str | None = None, limit: int = 50) -> Sequence[Teacher]:
         with reading(self._engine) as session:
             rows = session.scalars(_newest_first(TeacherRow, after, limit))

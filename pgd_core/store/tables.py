@@ -46,6 +46,7 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_queue", "pool", "state", "priority", "id"),
         Index("ix_jobs_lease", "state", "lease_expires_at"),
+        Index("ix_jobs_spec_sha256", "spec_sha256"),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -111,6 +112,17 @@ class ArtifactRow(Base):
     sha256: Mapped[str] = mapped_column(_SHA256)
     key: Mapped[str] = mapped_column(String(500))
     media_type: Mapped[str] = mapped_column(String(100))
+
+
+class StudyChildRow(Base):
+    """A job that a study needs; several studies may need the same."""
+
+    __tablename__ = "study_children"
+    __table_args__ = (Index("ix_study_children_job_id", "job_id"),)
+
+    study_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(100), primary_key=True)  # the study's word for it
+    job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"))
 
 
 class DatasetRow(Base):

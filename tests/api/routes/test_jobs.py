@@ -329,3 +329,25 @@ def test_a_job_that_does_not_exist_is_not_found(world, job_id, suffix):
 
 def test_a_job_that_does_not_exist_cannot_be_cancelled(world):
     assert world.http.post("/v1/jobs/none:cancel").json()["code"] == "not_found"
+
+
+def test_a_study_is_queued_and_its_faults_are_named(world: World) -> None:
+    spec = {
+        "kind": "study",
+        "dataset": world.dataset(),
+        "teachers": {"fcos": world.teacher()},
+        "student": {"name": "resnet18"},
+    }
+    answer = world.http.post("/v1/jobs", json=spec)
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["references"] == ["plain", "head_only"]
+    assert world.http.get("/v1/jobs?kind=study").json()["items"][0]["id"] == answer.json()["id"]
+
+    for more, pointer in (
+        ({"teachers": {"fcos": "none"}}, "/teachers/fcos"),
+        ({"teachers": {"fcos": world.teacher(classes=("cow",))}}, "/teachers/fcos"),
+        ({"teachers": {}}, ""),
+    ):
+        refused = world.http.post("/v1/jobs", json=spec | more)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"].startswith(pointer)

@@ -1,0 +1,135 @@
+"""Studies in SQL: `jobs.protocols.StudyStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session, aliased
+
+from pgd_core.errors import Conflict
+from pgd_core.jobs.job import FINAL_STATES, LEASED_STATES, Artifact, Job, JobState, Reason
+from pgd_core.jobs.spec import JobSpec
+from pgd_core.store.engine import reading, writing
+from pgd_core.store.jobs import insert_job, spec_sha256
+from pgd_core.store.moves import add_event, end_attempt, locked_job, move
+from pgd_core.store.rows import job_of, storable
+from pgd_core.store.tables import JobRow, StudyChildRow
+from pgd_core.store.times import database_now
+
+_UNFINISHED = [state for state in JobState if state not in FINAL_STATES]
+
+
+class SqlStudyStore:
+    """Implements `StudyStore`; see there what each method promises."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def active(self) -> Sequence[Job]:
+        states = [JobState.QUEUED, *LEASED_STATES]
+        query = select(JobRow).where(JobRow.kind == "study", JobRow.state.in_(states))
+        with reading(self._engine) as session:
+            return [job_of(row) for row in session.scalars(query.order_by(JobRow.id))]
+
+    def begin(self, study_id: str) -> Job:
+        with writing(self._engine) as session:
+            study = locked_job(session, study_id)
+            if study.state is not JobState.QUEUED:
+                return study
+            study = move(session, study, JobState.STARTING, attempt=1)
+            study = move(session, study, JobState.RUNNING, started_at=database_now())
+            add_event(session, study_id, "started", {})
+            return study
+
+    def children(self, study_id: str) -> dict[str, Job]:
+        query = (
+            select(StudyChildRow.key, JobRow)
+            .join(JobRow, JobRow.id == StudyChildRow.job_id)
+            .where(StudyChildRow.study_id == study_id)
+            .order_by(JobRow.id)
+        )
+        with reading(self._engine) as session:
+            return {key: job_of(row) for key, row in session.execute(query)}
+
+    def adopt(self, study_id: str, key: str, spec: JobSpec) -> Job:
+        with writing(self._engine) as session:
+            study = locked_job(session, study_id)
+            if study.state not in LEASED_STATES or study.cancel_requested:
+                raise Conflict(f"study {study_id} is {study.state} and takes no more jobs")
+            known = session.get(StudyChildRow, (study_id, key))
+            if known is not None:
+                return locked_job(session, known.job_id)
+            found = _like(session, spec)
+            child = found or insert_job(
+                session,
+                spec,
+                pool=study.pool,
+                priority=study.priority,
+                max_attempts=study.max_attempts,
+            )
+            session.add(StudyChildRow(study_id=study_id, key=key, job_id=child.id))
+            kind = "child_submitted" if found is None else "child_reused"
+            add_event(session, study_id, kind, {"job": child.id, "name": spec.name})
+            return child
+
+    def tell(self, study_id: str, progress: Mapping[str, Any]) -> None:
+        values = storable(dict(progress))
+        told = update(JobRow).where(JobRow.id == study_id, JobRow.state == JobState.RUNNING)
+        with writing(self._engine) as session:
+            session.execute(told.values(progress=values))
+
+    def end(
+        self,
+        study_id: str,
+        reason: Reason,
+        message: str = "",
+        *,
+        result: dict[str, Any] | None = None,
+        artifacts: Sequence[Artifact] = (),
+    ) -> Job:
+        with writing(self._engine) as session:
+            study = locked_job(session, study_id)
+            return end_attempt(session, study, reason, message, result=result, artifacts=artifacts)
+
+    def children_of_no_other(self, study_id: str) -> Sequence[Job]:
+        mine, other = aliased(StudyChildRow), aliased(StudyChildRow)
+        needed_elsewhere = (
+            select(other.job_id)
+            .join(JobRow, JobRow.id == other.study_id)
+            .where(
+                other.study_id != study_id,
+                JobRow.state.in_(_UNFINISHED),
+                JobRow.cancel_requested.is_(False),
+            )
+        )
+        query = (
+            select(JobRow)
+            .join(mine, mine.job_id == JobRow.id)
+            .where(
+                mine.study_id == study_id,
+                JobRow.state.in_(_UNFINISHED),
+                JobRow.id.not_in(needed_elsewhere),
+            )
+            .order_by(JobRow.id)
+        )
+        with reading(self._engine) as session:
+            return [job_of(row) for row in session.scalars(query)]
+
+
+def _like(session: Session, spec: JobSpec) -> Job | None:
+    """A job of the same spec that succeeded or still may; one that succeeded before all."""
+    states = [JobState.SUCCEEDED, *_UNFINISHED]
+    query = (
+        select(JobRow)
+        .where(
+            JobRow.spec_sha256 == spec_sha256(spec),
+            JobRow.state.in_(states),
+            JobRow.cancel_requested.is_(False),
+        )
+        .order_by((JobRow.state == JobState.SUCCEEDED).desc(), JobRow.id)
+        .limit(1)
+    )
+    row = session.scalar(query)
+    return None if row is None else job_of(row)
