@@ -1,13 +1,14 @@
-# make dev | demo | up | check | test | lock
+# make dev | demo | replica | up | check | test | lock
 # One virtual environment, .venv, built from constraints.txt.
 
 PYTHON ?= python3
 DATA ?= digits
 SEED ?= 0
+SEEDS ?= 1
 BIN := .venv/bin
 STAMP := .venv/.built
 
-.PHONY: dev demo up check test lock
+.PHONY: dev demo replica up check test lock
 
 dev: $(STAMP)
 
@@ -23,6 +24,10 @@ $(STAMP): pyproject.toml constraints.txt
 # Teacher, distilled student and its undistilled twins on a real service, in minutes.
 demo: $(STAMP)
 	$(BIN)/pgd demo --data $(DATA) --seed $(SEED)
+
+# The paper in miniature, in about an hour on two cores; SEEDS is of FCOS's students.
+replica: $(STAMP)
+	$(BIN)/pgd replica --seeds $(SEEDS)
 
 # The whole service on this machine, until Ctrl-C.
 up: $(STAMP)

@@ -61,6 +61,9 @@ def up(
     dataset_root: Annotated[
         list[Path] | None, typer.Option(help="A folder that data sets may be registered from.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Jobs that run side by side. [default: 1]")
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
     from api.embedded import CannotStart, up
@@ -68,7 +71,13 @@ def up(
     from pgd_core.settings import Settings
 
     roots = tuple(root.resolve() for root in dataset_root or ())
-    given = {"data_folder": data_folder, "host": host, "port": port, "dataset_roots": roots or None}
+    given = {
+        "data_folder": data_folder,
+        "host": host,
+        "port": port,
+        "dataset_roots": roots or None,
+        "workers": workers,
+    }
 
     def warn(text: str) -> None:
         typer.echo(f"pgd: {text}", err=True)
@@ -110,6 +119,23 @@ def demo(
 
 
 @app.command()
+def replica(
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Of FCOS's students.")] = 1,
+    seeds_of_all: Annotated[int, typer.Option(min=1, max=20, help="Of all other students.")] = 1,
+    data_folder: Annotated[Path | None, typer.Option(help="[default: replica-output]")] = None,
+) -> None:
+    """The paper in miniature: five detectors and every method, on scenes of digits."""
+    from api.demo import DemoFailed
+    from api.replica import run_replica
+
+    try:
+        run_replica(seeds, seeds_of_all, data_folder or Path("replica-output"), out)
+    except DemoFailed as error:
+        typer.echo(f"pgd replica: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def submit(
     context: typer.Context,
     spec: Annotated[Path, typer.Argument(help="The job's spec as JSON; - reads standard input.")],
@@ -131,7 +157,7 @@ def submit(
 def ls(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    kind: Annotated[str | None, typer.Option(help="train, distill or evaluate.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, distill, evaluate, study …")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: Json = False,
 ) -> None:
@@ -156,7 +182,9 @@ def show(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
     out.print(terminal.jobs_table([job]))
     if job.message:
         out.print(job.message, highlight=False, markup=False)
-    if job.result:
+    if job.kind == "study" and job.result:
+        out.print(terminal.study_table(job.result))
+    elif job.result:
         out.print(terminal.result_table(job.result), *terminal.gains(job.result), sep="\n")
     for artifact in artifacts:
         typer.echo(f"{artifact.sha256}  {artifact.size:>12}  {artifact.name}")

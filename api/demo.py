@@ -14,14 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from api import terminal
 from api.client import Client
-from api.demo_jobs import PLANS, DemoPlan
+from api.demo_jobs import PLANS
 from api.processes import die_with_parent, last_lines
 from api.schemas import DatasetView, JobView
 
@@ -40,7 +40,7 @@ def run_demo(data: str, seed: int, folder: Path, console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with service(folder, console) as url, Client(url) as client:
         clear_queue(client)
-        make_data(plan, folder, console)
+        make_data(plan.data, folder, console)
         dataset = register(client, data, folder / "data", console)
         teacher_job = run(client, plan.teacher_job(dataset.id, seed), "teacher", console)
         teacher = client.add_teacher_from_job(f"{data} teacher", teacher_job.id)
@@ -56,9 +56,9 @@ def run_demo(data: str, seed: int, folder: Path, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def service(folder: Path, console: Console) -> Iterator[str]:
+def service(folder: Path, console: Console, *, workers: int = 1) -> Iterator[str]:
     """`pgd up` as a child on a free port; its URL."""
-    command = [sys.executable, "-m", "api.cli", "up", "--port", "0"]
+    command = [sys.executable, "-m", "api.cli", "up", "--port", "0", "--workers", str(workers)]
     command += ["--data-folder", str(folder / "service"), "--dataset-root", str(folder)]
     log = folder / "service.log"
     with log.open("wb") as errors:
@@ -102,14 +102,14 @@ def clear_queue(client: Client) -> None:
             client.cancel(job.id)
 
 
-def make_data(plan: DemoPlan, folder: Path, console: Console) -> None:
-    """Write the data set, unless an earlier run did."""
+def make_data(arguments: Sequence[str], folder: Path, console: Console) -> None:
+    """Write the data set with `python -m pgd_core.datasets`, unless an earlier run did."""
     data = folder / "data"
     if (data / "val.json").exists():
         console.print(f"the data set is there already: {data}")
         return
     console.print(f"making the data set in {data}")
-    _module("making the data set", "pgd_core.datasets", *plan.data, str(data))
+    _module("making the data set", "pgd_core.datasets", *arguments, str(data))
 
 
 def register(client: Client, name: str, folder: Path, console: Console) -> DatasetView:

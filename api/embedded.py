@@ -2,7 +2,7 @@
 
     redis       a real Redis on a 0600 Unix socket, no TCP port
     reconciler  python -m worker.reconciler
-    worker      python -m worker.main
+    worker      python -m worker.main, one or several
     api         python -m api.serve, on a socket that is bound here
 
 Two of them never share a data folder: a lock that the kernel lets go when its process dies.
@@ -181,21 +181,32 @@ def _redis(data_folder: Path, socket_path: Path) -> Program:
 def _ours(settings: Settings, listener: socket.socket) -> list[Program]:
     """Our own processes, in the order they start in."""
     environment = os.environ | environment_of(settings) | {"PYTHONUNBUFFERED": "1"}
-    logs = settings.data_folder / "logs"
-
-    def program(
-        name: str, *arguments: str, stop_s: float = 15.0, files: int | None = None
-    ) -> Program:
-        command = (sys.executable, "-m", *arguments)
-        passed = () if files is None else (files,)
-        return Program(name, command, environment, logs / f"{name}.log", stop_s, passed)
-
-    number = listener.fileno()
-    return [
-        program("reconciler", "worker.reconciler"),
-        program("worker", "worker.main", stop_s=settings.stop_grace_s + WORKER_SPARE_S),
-        program("api", "api.serve", str(number), files=number),
+    logs, number = settings.data_folder / "logs", listener.fileno()
+    alone = settings.workers == 1
+    worker_environment = environment if alone else environment | _share_of_cores(settings.workers)
+    workers = [
+        Program(
+            name,
+            (sys.executable, "-m", "worker.main"),
+            worker_environment,
+            logs / f"{name}.log",
+            settings.stop_grace_s + WORKER_SPARE_S,
+        )
+        for name in ("worker" if alone else f"worker-{n}" for n in range(1, settings.workers + 1))
     ]
+    reconciler = (sys.executable, "-m", "worker.reconciler")
+    api = (sys.executable, "-m", "api.serve", str(number))
+    return [
+        Program("reconciler", reconciler, environment, logs / "reconciler.log", 15.0),
+        *workers,
+        Program("api", api, environment, logs / "api.log", 15.0, (number,)),
+    ]
+
+
+def _share_of_cores(workers: int) -> dict[str, str]:
+    """Threads of each worker's trainer, unless the environment has them."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

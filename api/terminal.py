@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from api.client import Client
 from api.schemas import JobView, MetricLine
+from pgd_core.jobs.study_words import words_of_study
 
 COLUMNS = ("detector", "AP", "AP50", "AP75", "parameters", "GFLOPs", "latency")
 TITLES = {
@@ -69,6 +71,17 @@ def result_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def study_table(result: Mapping[str, Any]) -> Table:
+    """A study's result; gains are taken seed by seed."""
+    heads, rows = words_of_study(result, ("AP", "AP50", "AP75", "MR", "JI"))
+    table = Table(*heads)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def gains(result: Mapping[str, Any]) -> list[str]:
     """What distillation gained, in sentences."""
     found = result.get("gain", {})
@@ -117,6 +130,8 @@ def _event(line: MetricLine) -> str | None:
 def _doing(title: str, job: JobView) -> str:
     if job.state == "queued":
         return f"{title}: queued, place {job.queue_position}"
+    if job.state == "running" and job.kind == "study":
+        return f"{title}: {job.progress.get('message', 'running')}"
     variant, epoch = job.progress.get("variant"), job.progress.get("epoch")
     if job.state != "running" or not variant:
         return f"{title}: {job.state}"

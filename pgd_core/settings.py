@@ -27,6 +27,12 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload.")
     pool: str = Field("default", description="The pool that a worker serves.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="Device of the trainers.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Workers that `pgd up` starts; they share the processor's cores.",
+    )
     lease_s: float = Field(60, gt=0, description="How long a silent worker keeps a job.")
     heartbeat_s: float = Field(
         2, gt=0, description="Time between heartbeats, which bring progress in and cancels out."

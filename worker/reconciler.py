@@ -51,7 +51,7 @@ def main() -> int:
     library, scratch = SqlLibraryStore(engine), settings.data_folder / "checks"
     checker = Checker(library, files, scratch)
     studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)
-    hints, study_hints = (HintSender(settings.resolved_redis_url()) for _ in range(2))  # a thread's
+    hints = HintSender(settings.resolved_redis_url())
     attempts = settings.data_folder.resolve() / "attempts"
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     stop = threading.Event()
@@ -62,7 +62,7 @@ def main() -> int:
 
     def drive_studies() -> None:
         studies.advance_all()
-        give_hints(jobs, study_hints, again_after)  # the next jobs start at once
+        give_hints(jobs, hints, again_after)  # the next jobs start at once
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
@@ -81,7 +81,6 @@ def main() -> int:
     for thread in beside:
         thread.join()
     hints.close()
-    study_hints.close()
     engine.dispose()
     return 0
 

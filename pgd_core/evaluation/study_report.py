@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pgd_core.evaluation.curves import COLOURS
-
-COLUMNS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "MR", "JI")  # shown where measured
-GAINS = {"plain": "over plain", "head_only": "over head-only"}
+from pgd_core.jobs.study_words import GAINS, gaps_of_study, words_of_study
 
 
 def write_report(table: Mapping[str, Any], folder: Path, title: str) -> None:
@@ -25,60 +23,18 @@ def write_report(table: Mapping[str, Any], folder: Path, title: str) -> None:
 
 def markdown(table: Mapping[str, Any], title: str) -> str:
     """Percent, as mean ± standard deviation over seeds; gains are taken seed by seed."""
-    rows = table["rows"]
-    measured = [name for name in COLUMNS if any(name in row["metrics"] for row in rows)]
-    gains = [kind for kind in GAINS if any(kind in row["gain_over"] for row in rows)]
-    head = ["teacher", "setting", *measured, *(GAINS[kind] for kind in gains), "seeds"]
-    lines = [f"# {title}", "", _line(head), _line(["---", "---", *["---:"] * (len(head) - 2)])]
-    for name, teacher in table["teachers"].items():
-        found = [_one(teacher["metrics"].get(column)) for column in measured]
-        lines.append(_line([name, f"teacher ({teacher['state']})", *found, *[""] * len(gains), ""]))
-        for row in (row for row in rows if row["teacher"] == name):
-            lines.append(
-                _line(
-                    [
-                        name,
-                        row["setting"],
-                        *(_spread(row["metrics"].get(column)) for column in measured),
-                        *(_spread(row["gain_over"].get(kind), sign=True) for kind in gains),
-                        _seeds(row),
-                    ]
-                )
-            )
-    return "\n".join([*lines, "", *_gaps(rows)])
+    heads, rows = words_of_study(table)
+    lines = [_line(cells) for cells in (heads, _rule(len(heads)), *rows)]
+    gaps = [f"- gap: {gap}" for gap in gaps_of_study(table)]
+    return "\n".join([f"# {title}", "", *lines, "", *gaps])
+
+
+def _rule(columns: int) -> list[str]:
+    return ["---", "---", *["---:"] * (columns - 2)]
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _one(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _spread(found: Mapping[str, float] | None, *, sign: bool = False) -> str:
-    if not found:
-        return "–"
-    mean = f"{found['mean']:{'+' if sign else ''}.1f}"
-    return f"{mean} ± {found['std']:.1f}" if "std" in found else mean
-
-
-def _seeds(row: Mapping[str, Any]) -> str:
-    """How many seeds have a result, of how many."""
-    asked = len(row["runs"])
-    return f"{asked - row['gaps']} of {asked}" if row["gaps"] else f"{asked}"
-
-
-def _gaps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each student without a result."""
-    lines = []
-    for row in rows:
-        for run in row["runs"]:
-            if run["ap"] is None:
-                told = " ".join(run["message"].split())[:200]
-                where = f"{row['teacher']}, {row['setting']}, seed {run['seed']}"
-                lines.append(f"- gap: {where}: {run['state']}{f' ({told})' if told else ''}")
-    return [*lines, ""] if lines else []
 
 
 def _write_csv(table: Mapping[str, Any], path: Path) -> None:
