@@ -11,11 +11,13 @@ from pgd_core.distill.inputs import (
     TeacherPredictions,
     TowerFeatures,
 )
-from pgd_core.distill.parameters import PgdParameters
+from pgd_core.distill.parameters import BRANCHES, STRATEGIES, PgdParameters
 from pgd_core.distill.pgd import PredictionGuidedDistillation
 from pgd_core.distill.profiles import Profile
 
 __all__ = [
+    "BRANCHES",
+    "STRATEGIES",
     "DetectorView",
     "GroundTruth",
     "PgdParameters",

@@ -115,25 +115,24 @@ class Setting:
 
 
 def check_features_fit(
-    teacher: TowerFeatures, student: TowerFeatures, level_sizes: tuple[tuple[int, int], ...]
+    part: str,  # neck, cls or reg
+    teacher: list[Tensor],  # per level (N, C, H_l, W_l)
+    student: list[Tensor],  # per level (N, C, H_l, W_l)
+    level_sizes: tuple[tuple[int, int], ...],
 ) -> None:
     """Refuse features that differ in levels, channels or size; InvalidSpec names both sides."""
-    for tower, of_teacher, of_student in (
-        ("cls", teacher.cls, student.cls),
-        ("reg", teacher.reg, student.reg),
-    ):
-        teacher_shapes = [tuple(level.shape) for level in of_teacher]
-        student_shapes = [tuple(level.shape) for level in of_student]
-        if teacher_shapes != student_shapes:
-            raise InvalidSpec(
-                f"the {tower} tower's features differ: teacher {teacher_shapes}, student "
-                f"{student_shapes}; give both heads the same width, levels and strides"
-            )
-        if [shape[2:] for shape in teacher_shapes] != list(level_sizes):
-            raise InvalidSpec(
-                f"the {tower} tower's levels {[shape[2:] for shape in teacher_shapes]} are not "
-                f"the levels of the teacher's predictions {list(level_sizes)}"
-            )
+    teacher_shapes = [tuple(level.shape) for level in teacher]
+    student_shapes = [tuple(level.shape) for level in student]
+    if teacher_shapes != student_shapes:
+        raise InvalidSpec(
+            f"the {part} features differ: teacher {teacher_shapes}, student {student_shapes}; "
+            "give both detectors the same width, levels and strides"
+        )
+    if [shape[2:] for shape in teacher_shapes] != list(level_sizes):
+        raise InvalidSpec(
+            f"the levels of the {part} features {[shape[2:] for shape in teacher_shapes]} are not "
+            f"the levels of the teacher's predictions {list(level_sizes)}"
+        )
 
 
 def _padded(boxes: list[Tensor], width: int) -> Tensor:

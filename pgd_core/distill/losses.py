@@ -58,19 +58,19 @@ def reg_losses(
 ) -> Tensor:  # (2,)  weighted
     """Feature loss (Eq. 6) and attention loss (Eq. 9).
 
-    Only the key positions count, so that only they are gathered: at most `most_keys` an image
-    (objects times K). A level without key positions contributes 0.
+    Only the key positions count. An image has at most `most_keys`: where a level is larger, only
+    they are gathered. A level without key positions contributes 0.
 
     Departure: the release, and the release profile, divide both sums by the level's key
     positions of the batch, take the mean over channels of the feature loss and the sum of the
     attention loss, and the plain I instead of M.
     """
     images, channels = teacher.shape[:2]
-    flat = importance.flatten(1)
-    keys, positions = flat.topk(min(most_keys, flat.shape[1]), dim=1)
-    index = positions[:, None].expand(-1, channels, -1)
-    teacher = teacher.flatten(2).gather(2, index)
-    student = student.flatten(2).gather(2, index)
+    keys, teacher, student = importance.flatten(1), teacher.flatten(2), student.flatten(2)
+    if most_keys < keys.shape[1]:
+        keys, positions = keys.topk(most_keys, dim=1)
+        index = positions[:, None].expand(-1, channels, -1)
+        teacher, student = teacher.gather(2, index), student.gather(2, index)
     is_key = (keys > 0).to(keys.dtype)
     if hyper.rules.reg_is_mean_over_batch_positives:
         share = is_key / is_key.sum().clamp(min=1)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast, get_args
 
 from pgd_core.distill.profiles import RULES, Profile, ProfileRules
 from pgd_core.errors import InvalidSpec
+
+Strategy = Literal["box", "box_gauss", "centre", "quality", "topk_eq", "kde", "pgw"]
+Branches = Literal["neck", "cls", "reg", "cls+reg"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+BRANCHES: tuple[Branches, ...] = get_args(Branches)
 
 _FROM_ALPHA = cast(float, None)  # stands for "derive from alpha" until __post_init__
 
@@ -51,6 +56,11 @@ class PgdParameters:
     profile: Profile = "release"
     """"release" trains with the normalisations behind the published numbers, "paper" with the
     printed equations."""
+    strategy: Strategy = "pgw"
+    """Where an object is distilled, and how strongly (Table 5); "pgw" is the paper's."""
+    branches: Branches = "cls+reg"
+    """Which features are distilled (Table 7). "neck" puts the classification losses and masks on
+    the neck's output, and no regression loss."""
 
     def __post_init__(self) -> None:
         if cast(float | None, self.beta) is None:
@@ -83,6 +93,11 @@ class PgdParameters:
         return parameters
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The features that are distilled: "neck", or "cls" and "reg" or one of them."""
+        return tuple(self.branches.split("+"))
+
+    @property
     def rules(self) -> ProfileRules:
         """What the profile does where paper and release differ."""
         return RULES[self.profile]
@@ -99,8 +114,13 @@ class PgdParameters:
         return self.level_weights
 
     def _check(self) -> None:
-        if self.profile not in RULES:
-            raise InvalidSpec(f"profile is {self.profile!r}; choose from {sorted(RULES)}")
+        for name, known in (
+            ("profile", sorted(RULES)),
+            ("strategy", list(STRATEGIES)),
+            ("branches", list(BRANCHES)),
+        ):
+            if getattr(self, name) not in known:
+                raise InvalidSpec(f"{name} is {getattr(self, name)!r}; choose from {known}")
         for name in ("xi_cls", "xi_reg"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidSpec(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")

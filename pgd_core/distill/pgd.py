@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pgd_core.distill.inputs import DetectorView, Scene, TowerFeatures, check_features_fit
+from pgd_core.distill.inputs import DetectorView, Scene, check_features_fit
 from pgd_core.distill.losses import cls_losses, reg_losses
 from pgd_core.distill.parameters import PgdParameters
-from pgd_core.distill.weighting import distillation_masks, split_levels
+from pgd_core.distill.strategies import most_positions
+from pgd_core.distill.weighting import DistillationMasks, distillation_masks, split_levels
 
 
 class PredictionGuidedDistillation(nn.Module):
@@ -25,49 +26,80 @@ class PredictionGuidedDistillation(nn.Module):
     def forward(
         self, teacher_view: DetectorView, student_view: DetectorView, scene: Scene
     ) -> dict[str, Tensor]:
-        """Five weighted scalars, to be added to the student's own loss; their sum is Eq. 10."""
-        hyper, predictions, truth = self.hyper, scene.predictions, scene.truth
-        sizes = predictions.level_sizes
-        check_features_fit(teacher_view.towers, student_view.towers, sizes)
+        """Weighted scalars, to be added to the student's own loss; their sum is Eq. 10.
+
+        Three for the neck's or the classification features, two for the regression features,
+        as `branches` has it.
+        """
+        hyper, predictions = self.hyper, scene.predictions
+        features = {
+            part: (_features(teacher_view, part), _features(student_view, part))
+            for part in hyper.parts
+        }
+        for part, (teacher, student) in features.items():
+            check_features_fit(part, teacher, student, predictions.level_sizes)
+        losses: dict[str, Tensor] = {}
         with torch.autocast(predictions.points.device.type, enabled=False):
-            teacher = _full_precision(teacher_view.towers)
-            student = _full_precision(student_view.towers)
-            masks = distillation_masks(predictions, truth, hyper.xi_cls, hyper.xi_reg, hyper.top_k)
-            cls_terms = [
-                cls_losses(of_teacher, of_student, importance, background, hyper, level_weight)
-                for of_teacher, of_student, importance, background, level_weight in zip(
-                    teacher.cls,
-                    student.cls,
-                    split_levels(masks.cls_importance, sizes),
-                    split_levels(masks.background, sizes),
-                    hyper.weights_of_levels(len(sizes)),
-                    strict=True,
-                )
-            ]
-            most_keys = truth.boxes.shape[1] * hyper.top_k
-            reg_terms = [
-                reg_losses(of_teacher, of_student, importance, most_keys, hyper)
-                for of_teacher, of_student, importance in zip(
-                    teacher.reg,
-                    student.reg,
-                    split_levels(masks.reg_importance, sizes),
-                    strict=True,
-                )
-            ]
-            feature, spatial, channel = torch.stack(cls_terms).sum(dim=0)
-            reg_feature, reg_attention = torch.stack(reg_terms).sum(dim=0)
+            masks = distillation_masks(predictions, scene.truth, hyper)
+            for part, pair in features.items():
+                teacher, student = (_full_precision(levels) for levels in pair)
+                if part == "reg":
+                    losses |= self._regression(teacher, student, masks, scene)
+                else:
+                    losses |= self._classification(part, teacher, student, masks, scene)
+        return losses
+
+    def _classification(
+        self,
+        part: str,  # neck or cls
+        teacher: list[Tensor],  # per level (N, C, H_l, W_l)
+        student: list[Tensor],  # per level (N, C, H_l, W_l)
+        masks: DistillationMasks,
+        scene: Scene,
+    ) -> dict[str, Tensor]:
+        sizes = scene.predictions.level_sizes
+        terms = [
+            cls_losses(of_teacher, of_student, importance, background, self.hyper, level_weight)
+            for of_teacher, of_student, importance, background, level_weight in zip(
+                teacher,
+                student,
+                split_levels(masks.cls_importance, sizes),
+                split_levels(masks.background, sizes),
+                self.hyper.weights_of_levels(len(sizes)),
+                strict=True,
+            )
+        ]
+        feature, spatial, channel = torch.stack(terms).sum(dim=0)
         return {
-            "loss_pgd_cls_feature": feature,
-            "loss_pgd_cls_spatial_attention": spatial,
-            "loss_pgd_cls_channel_attention": channel,
-            "loss_pgd_reg_feature": reg_feature,
-            "loss_pgd_reg_attention": reg_attention,
+            f"loss_pgd_{part}_feature": feature,
+            f"loss_pgd_{part}_spatial_attention": spatial,
+            f"loss_pgd_{part}_channel_attention": channel,
         }
 
+    def _regression(
+        self,
+        teacher: list[Tensor],  # per level (N, C, H_l, W_l)
+        student: list[Tensor],  # per level (N, C, H_l, W_l)
+        masks: DistillationMasks,
+        scene: Scene,
+    ) -> dict[str, Tensor]:
+        importances = split_levels(masks.reg_importance, scene.predictions.level_sizes)
+        most_keys = most_positions(
+            self.hyper, scene.truth.boxes.shape[1], scene.predictions.points.shape[0]
+        )
+        terms = [
+            reg_losses(of_teacher, of_student, importance, most_keys, self.hyper)
+            for of_teacher, of_student, importance in zip(
+                teacher, student, importances, strict=True
+            )
+        ]
+        feature, attention = torch.stack(terms).sum(dim=0)
+        return {"loss_pgd_reg_feature": feature, "loss_pgd_reg_attention": attention}
 
-def _full_precision(features: TowerFeatures) -> TowerFeatures:
-    cls, reg = (
-        [level.to(torch.promote_types(level.dtype, torch.float32)) for level in tower]
-        for tower in (features.cls, features.reg)
-    )
-    return TowerFeatures(cls, reg)
+
+def _features(view: DetectorView, part: str) -> list[Tensor]:
+    return {"neck": view.neck, "cls": view.towers.cls, "reg": view.towers.reg}[part]
+
+
+def _full_precision(levels: list[Tensor]) -> list[Tensor]:
+    return [level.to(torch.promote_types(level.dtype, torch.float32)) for level in levels]

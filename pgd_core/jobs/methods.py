@@ -60,6 +60,15 @@ class PgdSpec(MethodOptions):
     )
     delta: float = Field(0.0008, ge=0, description="Weight of the attention losses.")
     tau: float | None = Field(None, gt=0, description="Temperature of the attention maps; preset.")
+    strategy: Literal["box", "box_gauss", "centre", "quality", "topk_eq", "kde", "pgw"] = Field(
+        "pgw",
+        description="Where an object is distilled: in its whole box, by a Gaussian over the box, "
+        "in its centre, by quality, at the K best positions alike, by their density, or (pgw) by "
+        "a Gaussian over them.",
+    )
+    branches: Literal["neck", "cls", "reg", "cls+reg"] = Field(
+        "cls+reg", description="Which features are distilled: the neck's or the head's towers'."
+    )
 
     @property
     def starts_from_teachers_head(self) -> bool:

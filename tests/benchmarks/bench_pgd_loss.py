@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pgd_core.distill import (
+    STRATEGIES,
     GroundTruth,
     PgdParameters,
     TeacherPredictions,
@@ -93,6 +94,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=2, help="images a step")
     parser.add_argument("--objects", type=int, nargs="+", default=[0, 7, 30, 100])
+    parser.add_argument("--strategy", choices=STRATEGIES, default="pgw")
     parser.add_argument("--repeats", type=int, default=7, help="of the losses; the median counts")
     parser.add_argument("--step-repeats", type=int, default=3, help="of the training step")
     parser.add_argument("--skip-step", action="store_true", help="measure the losses alone")
@@ -103,7 +105,7 @@ def read_options() -> argparse.Namespace:
 
 def measure_loss(options: argparse.Namespace, objects: int, step: Step | None) -> Cost:
     batch = make_batch(options.images, objects, options.device)
-    hyper = PgdParameters.preset("fcos")
+    hyper = replace(PgdParameters.preset("fcos"), strategy=options.strategy)
     method = pgd(hyper)
     levels = batch.student.cls + batch.student.reg
 
@@ -112,7 +114,7 @@ def measure_loss(options: argparse.Namespace, objects: int, step: Step | None) -
         return torch.stack(list(losses.values())).sum()
 
     def weigh() -> None:
-        distillation_masks(batch.predictions, batch.truth, hyper.xi_cls, hyper.xi_reg, hyper.top_k)
+        distillation_masks(batch.predictions, batch.truth, hyper)
 
     def both() -> None:
         torch.autograd.grad(forward(), levels)

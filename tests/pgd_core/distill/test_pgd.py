@@ -132,9 +132,7 @@ def test_every_term_agrees_with_plain_loops(
     predictions = make_predictions(seed=seed)
     teacher, student = make_features(seed=seed), make_features(seed=seed + 10)
     losses = pgd(parameters)(teacher, student, predictions, truth)
-    masks = distillation_masks(
-        predictions, truth, parameters.xi_cls, parameters.xi_reg, parameters.top_k
-    )
+    masks = distillation_masks(predictions, truth, parameters)
     expected = reference_losses(teacher, student, masks, predictions.level_sizes, parameters)
     assert {key: value.item() for key, value in losses.items()} == pytest.approx(expected)
     assert list(losses) == KEYS
@@ -224,7 +222,7 @@ def test_one_level_and_levels_of_one_size_are_served(
     predictions = make_predictions(sizes, strides)
     teacher, student = make_features(sizes), make_features(sizes, seed=1)
     losses = pgd(PgdParameters())(teacher, student, predictions, truth)
-    masks = distillation_masks(predictions, truth, 0.8, 0.6, 30)
+    masks = distillation_masks(predictions, truth, PgdParameters())
     expected = reference_losses(teacher, student, masks, sizes, PgdParameters())
     assert {key: value.item() for key, value in losses.items()} == pytest.approx(expected)
 
