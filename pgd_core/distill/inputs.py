@@ -117,23 +117,30 @@ class Setting:
 def check_features_fit(
     teacher: TowerFeatures, student: TowerFeatures, level_sizes: tuple[tuple[int, int], ...]
 ) -> None:
-    """Refuse features that differ in levels, channels or size; InvalidSpec names both sides."""
-    for tower, of_teacher, of_student in (
-        ("cls", teacher.cls, student.cls),
-        ("reg", teacher.reg, student.reg),
-    ):
-        teacher_shapes = [tuple(level.shape) for level in of_teacher]
-        student_shapes = [tuple(level.shape) for level in of_student]
-        if teacher_shapes != student_shapes:
-            raise InvalidSpec(
-                f"the {tower} tower's features differ: teacher {teacher_shapes}, student "
-                f"{student_shapes}; give both heads the same width, levels and strides"
-            )
-        if [shape[2:] for shape in teacher_shapes] != list(level_sizes):
-            raise InvalidSpec(
-                f"the {tower} tower's levels {[shape[2:] for shape in teacher_shapes]} are not "
-                f"the levels of the teacher's predictions {list(level_sizes)}"
-            )
+    """Refuse towers that differ in levels, channels or size; InvalidSpec names both sides."""
+    check_maps_fit("cls tower's features", teacher.cls, student.cls, level_sizes)
+    check_maps_fit("reg tower's features", teacher.reg, student.reg, level_sizes)
+
+
+def check_maps_fit(
+    what: str,
+    teacher: list[Tensor],  # per level (N, C, H_l, W_l)
+    student: list[Tensor],  # per level (N, C, H_l, W_l)
+    level_sizes: tuple[tuple[int, int], ...],
+) -> None:
+    """Refuse maps that differ in levels, channels or size; InvalidSpec names both sides."""
+    teacher_shapes = [tuple(level.shape) for level in teacher]
+    student_shapes = [tuple(level.shape) for level in student]
+    if teacher_shapes != student_shapes:
+        raise InvalidSpec(
+            f"the {what} differ: teacher {teacher_shapes}, student {student_shapes}; give both "
+            f"detectors the same width, levels, strides and classes"
+        )
+    if [shape[2:] for shape in teacher_shapes] != list(level_sizes):
+        raise InvalidSpec(
+            f"the {what} have levels {[shape[2:] for shape in teacher_shapes]}, which are not "
+            f"the levels of the teacher's predictions {list(level_sizes)}"
+        )
 
 
 def _padded(boxes: list[Tensor], width: int) -> Tensor:
