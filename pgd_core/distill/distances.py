@@ -20,7 +20,7 @@ from pgd_core.distill.attention import channel_attention
 def weighted_squared_error(
     student: Tensor,  # (N, C, ...)
     teacher: Tensor,  # (N, C, ...)
-    teacher_attention: Tensor,  # (N, C, ...)  A^T
+    teacher_attention: Tensor,  # A^T: (N, C, ...), or what broadcasts to it
     weight: Tensor,  # (N, 1, ...)
 ) -> Tensor:  # scalar
     """sum over images, channels and positions of weight * A^T * (T - S)^2."""

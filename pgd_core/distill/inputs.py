@@ -114,23 +114,23 @@ class Setting:
     strides: tuple[int, ...]  # of the levels, pixels, fine to coarse
 
 
-def check_features_fit(
-    part: str,  # neck, cls or reg
+def check_maps_fit(
+    what: str,
     teacher: list[Tensor],  # per level (N, C, H_l, W_l)
     student: list[Tensor],  # per level (N, C, H_l, W_l)
     level_sizes: tuple[tuple[int, int], ...],
 ) -> None:
-    """Refuse features that differ in levels, channels or size; InvalidSpec names both sides."""
+    """Refuse maps that differ in levels, channels or size; InvalidSpec names both sides."""
     teacher_shapes = [tuple(level.shape) for level in teacher]
     student_shapes = [tuple(level.shape) for level in student]
     if teacher_shapes != student_shapes:
         raise InvalidSpec(
-            f"the {part} features differ: teacher {teacher_shapes}, student {student_shapes}; "
-            "give both detectors the same width, levels and strides"
+            f"the {what} differ: teacher {teacher_shapes}, student {student_shapes}; give both "
+            "detectors the same width, levels, strides and classes"
         )
     if [shape[2:] for shape in teacher_shapes] != list(level_sizes):
         raise InvalidSpec(
-            f"the levels of the {part} features {[shape[2:] for shape in teacher_shapes]} are not "
+            f"the {what} have levels {[shape[2:] for shape in teacher_shapes]}, which are not "
             f"the levels of the teacher's predictions {list(level_sizes)}"
         )
 

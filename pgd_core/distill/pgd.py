@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pgd_core.distill.inputs import DetectorView, Scene, check_features_fit
+from pgd_core.distill.inputs import DetectorView, Scene
+from pgd_core.distill.levels import paired_levels
 from pgd_core.distill.losses import cls_losses, reg_losses
 from pgd_core.distill.parameters import PgdParameters
 from pgd_core.distill.strategies import most_positions
@@ -32,37 +33,37 @@ class PredictionGuidedDistillation(nn.Module):
         as `branches` has it.
         """
         hyper, predictions = self.hyper, scene.predictions
-        features = {
-            part: (_features(teacher_view, part), _features(student_view, part))
+        pairs = {
+            part: paired_levels(
+                f"{part} features",
+                _features(teacher_view, part),
+                _features(student_view, part),
+                predictions.level_sizes,
+            )
             for part in hyper.parts
         }
-        for part, (teacher, student) in features.items():
-            check_features_fit(part, teacher, student, predictions.level_sizes)
         losses: dict[str, Tensor] = {}
         with torch.autocast(predictions.points.device.type, enabled=False):
             masks = distillation_masks(predictions, scene.truth, hyper)
-            for part, pair in features.items():
-                teacher, student = (_full_precision(levels) for levels in pair)
+            for part, levels in pairs.items():
                 if part == "reg":
-                    losses |= self._regression(teacher, student, masks, scene)
+                    losses |= self._regression(levels, masks, scene)
                 else:
-                    losses |= self._classification(part, teacher, student, masks, scene)
+                    losses |= self._classification(part, levels, masks, scene)
         return losses
 
     def _classification(
         self,
         part: str,  # neck or cls
-        teacher: list[Tensor],  # per level (N, C, H_l, W_l)
-        student: list[Tensor],  # per level (N, C, H_l, W_l)
+        levels: list[tuple[Tensor, Tensor]],  # teacher's and student's (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
     ) -> dict[str, Tensor]:
         sizes = scene.predictions.level_sizes
         terms = [
             cls_losses(of_teacher, of_student, importance, background, self.hyper, level_weight)
-            for of_teacher, of_student, importance, background, level_weight in zip(
-                teacher,
-                student,
+            for (of_teacher, of_student), importance, background, level_weight in zip(
+                levels,
                 split_levels(masks.cls_importance, sizes),
                 split_levels(masks.background, sizes),
                 self.hyper.weights_of_levels(len(sizes)),
@@ -78,8 +79,7 @@ class PredictionGuidedDistillation(nn.Module):
 
     def _regression(
         self,
-        teacher: list[Tensor],  # per level (N, C, H_l, W_l)
-        student: list[Tensor],  # per level (N, C, H_l, W_l)
+        levels: list[tuple[Tensor, Tensor]],  # teacher's and student's (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
     ) -> dict[str, Tensor]:
@@ -89,9 +89,7 @@ class PredictionGuidedDistillation(nn.Module):
         )
         terms = [
             reg_losses(of_teacher, of_student, importance, most_keys, self.hyper)
-            for of_teacher, of_student, importance in zip(
-                teacher, student, importances, strict=True
-            )
+            for (of_teacher, of_student), importance in zip(levels, importances, strict=True)
         ]
         feature, attention = torch.stack(terms).sum(dim=0)
         return {"loss_pgd_reg_feature": feature, "loss_pgd_reg_attention": attention}
@@ -99,7 +97,3 @@ class PredictionGuidedDistillation(nn.Module):
 
 def _features(view: DetectorView, part: str) -> list[Tensor]:
     return {"neck": view.neck, "cls": view.towers.cls, "reg": view.towers.reg}[part]
-
-
-def _full_precision(levels: list[Tensor]) -> list[Tensor]:
-    return [level.to(torch.promote_types(level.dtype, torch.float32)) for level in levels]

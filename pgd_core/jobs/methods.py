@@ -124,6 +124,29 @@ def _method(
 
 _OPTIONS: tuple[type[MethodOptions], ...] = (
     PgdSpec,
+    _method(
+        "fgd",
+        "FGD",
+        base=_FromTeachersHead,
+        alpha=_weight("Weight of the features on objects"),
+        beta=_weight("Weight of the features on the background"),
+        gamma=_weight("Weight of the attention maps"),
+        lambda_global=_weight("Weight of the relation between pixels"),
+        tau=_temperature("Temperature of the attention maps"),
+    ),
+    _method(
+        "defeat",
+        "DeFeat",
+        w_foreground=_weight("Weight of the features on objects"),
+        w_background=_weight("Weight of the features on the background"),
+    ),
+    _method(
+        "frs",
+        "FRS",
+        w_feature=_weight("Weight of the features"),
+        w_class=_weight("Weight of the class probabilities"),
+        warm_up_iterations=_iterations("Iterations over which both weights grow from 0"),
+    ),
     NoMethod,
 )
 METHODS: dict[str, type[MethodOptions]] = {

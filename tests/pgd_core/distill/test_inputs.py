@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgd_core.distill import GroundTruth, TeacherPredictions
-from pgd_core.distill.inputs import check_features_fit
+from pgd_core.distill.inputs import check_maps_fit
 from pgd_core.errors import InvalidSpec
 
 
@@ -57,16 +57,16 @@ def test_predictions_that_do_not_fill_their_levels_are_refused() -> None:
 def test_a_difference_in_channels_is_refused_and_both_sides_are_named() -> None:
     teacher, student = [torch.zeros(1, 256, 2, 2)], [torch.zeros(1, 64, 2, 2)]
     with pytest.raises(InvalidSpec, match=r"reg features.*256.*64"):
-        check_features_fit("reg", teacher, student, ((2, 2),))
+        check_maps_fit("reg features", teacher, student, ((2, 2),))
 
 
 def test_a_missing_level_is_refused() -> None:
     levels = [torch.zeros(1, 4, 2, 2)] * 2
     with pytest.raises(InvalidSpec, match="cls features"):
-        check_features_fit("cls", levels, levels[:1], ((2, 2), (2, 2)))
+        check_maps_fit("cls features", levels, levels[:1], ((2, 2), (2, 2)))
 
 
 def test_features_of_other_levels_than_the_predictions_are_refused() -> None:
     levels = [torch.zeros(1, 4, 2, 2)]
     with pytest.raises(InvalidSpec, match="not the levels"):
-        check_features_fit("neck", levels, levels, ((2, 3),))
+        check_maps_fit("neck features", levels, levels, ((2, 3),))

@@ -52,7 +52,7 @@ def test_each_method_distils_and_leaves_no_trace_of_its_adapters(
     )
     result = run_job(run, tmp_path)
 
-    assert list(result)[0] == "distilled"
+    assert next(iter(result)) == "distilled"
     terms = losses(tmp_path, "distilled")[2]
     own = [name for name in terms if name.startswith(f"loss_{method}_")]
     assert bool(own) == METHODS[method].distils

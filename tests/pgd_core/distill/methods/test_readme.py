@@ -49,9 +49,9 @@ def build(options: type[methods.MethodOptions], detector: str = "fcos", **given:
 
 
 def test_its_numbers_are_the_preset_s_unless_given(options: type[methods.MethodOptions]) -> None:
-    assert build(options).hyper.alpha == 0.02
-    assert build(options, "atss").hyper.alpha == 0.01
-    assert build(options, alpha=0.5).hyper.alpha == 0.5
+    assert build(options).alpha == 0.02
+    assert build(options, "atss").alpha == 0.01
+    assert build(options, alpha=0.5).alpha == 0.5
 
 
 def test_it_distils_a_step(
