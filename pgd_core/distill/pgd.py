@@ -12,6 +12,13 @@ from pgd_core.distill.parameters import PgdParameters
 from pgd_core.distill.strategies import most_positions
 from pgd_core.distill.weighting import DistillationMasks, distillation_masks, split_levels
 
+_OF_CLASSIFICATION = ("feature", "spatial_attention", "channel_attention")
+_TERMS = {
+    "neck": _OF_CLASSIFICATION,
+    "cls": _OF_CLASSIFICATION,
+    "reg": ("feature", "attention"),
+}
+
 
 class PredictionGuidedDistillation(nn.Module):
     """The distillation loss of PGD (Eq. 10), term by term, for one batch.
@@ -42,25 +49,26 @@ class PredictionGuidedDistillation(nn.Module):
             )
             for part in hyper.parts
         }
-        losses: dict[str, Tensor] = {}
         with torch.autocast(predictions.points.device.type, enabled=False):
             masks = distillation_masks(predictions, scene.truth, hyper)
+            terms = {}
             for part, levels in pairs.items():
-                if part == "reg":
-                    losses |= self._regression(levels, masks, scene)
-                else:
-                    losses |= self._classification(part, levels, masks, scene)
-        return losses
+                of_part = self._regression if part == "reg" else self._classification
+                terms[part] = of_part(levels, masks, scene)
+            return {
+                f"loss_pgd_{part}_{name}": value
+                for part, of_levels in terms.items()
+                for name, value in zip(_TERMS[part], torch.stack(of_levels).sum(dim=0), strict=True)
+            }
 
     def _classification(
         self,
-        part: str,  # neck or cls
         levels: list[tuple[Tensor, Tensor]],  # teacher's and student's (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
-    ) -> dict[str, Tensor]:
+    ) -> list[Tensor]:  # per level (3,)
         sizes = scene.predictions.level_sizes
-        terms = [
+        return [
             cls_losses(of_teacher, of_student, importance, background, self.hyper, level_weight)
             for (of_teacher, of_student), importance, background, level_weight in zip(
                 levels,
@@ -70,29 +78,20 @@ class PredictionGuidedDistillation(nn.Module):
                 strict=True,
             )
         ]
-        feature, spatial, channel = torch.stack(terms).sum(dim=0)
-        return {
-            f"loss_pgd_{part}_feature": feature,
-            f"loss_pgd_{part}_spatial_attention": spatial,
-            f"loss_pgd_{part}_channel_attention": channel,
-        }
 
     def _regression(
         self,
         levels: list[tuple[Tensor, Tensor]],  # teacher's and student's (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
-    ) -> dict[str, Tensor]:
+    ) -> list[Tensor]:  # per level (2,)
+        objects, positions = scene.truth.boxes.shape[1], scene.predictions.points.shape[0]
+        most_keys = most_positions(self.hyper, objects, positions)
         importances = split_levels(masks.reg_importance, scene.predictions.level_sizes)
-        most_keys = most_positions(
-            self.hyper, scene.truth.boxes.shape[1], scene.predictions.points.shape[0]
-        )
-        terms = [
+        return [
             reg_losses(of_teacher, of_student, importance, most_keys, self.hyper)
             for (of_teacher, of_student), importance in zip(levels, importances, strict=True)
         ]
-        feature, attention = torch.stack(terms).sum(dim=0)
-        return {"loss_pgd_reg_feature": feature, "loss_pgd_reg_attention": attention}
 
 
 def _features(view: DetectorView, part: str) -> list[Tensor]:
