@@ -74,7 +74,7 @@ class Client:
     # Data sets
 
     def add_dataset(self, name: str, folder: str | Path) -> DatasetView:
-        """Register a folder of the server with train.json, train/, val.json, val/."""
+        """Register a folder of the server with train.json, train/, val.json, val/; or .odgt."""
         return self._post("/v1/datasets", DatasetView, {"name": name, "folder": str(folder)})
 
     def dataset(self, dataset_id: str) -> DatasetView:

@@ -32,7 +32,9 @@ def dataset_paths(asked: NewDataset, roots: Sequence[Path]) -> DatasetPaths:
     def field(part: str) -> str:
         return "/folder" if asked.folder else f"/{part}"
 
-    resolved = {part: _inside(path, field(part), roots) for part, path in _named(asked).items()}
+    resolved = {
+        part: _inside(path, field(part), roots) for part, path in _named(asked, roots).items()
+    }
     problems = tuple(
         FieldProblem(field(part), f"{path} is not a {kind}")
         for part, path in resolved.items()
@@ -43,12 +45,21 @@ def dataset_paths(asked: NewDataset, roots: Sequence[Path]) -> DatasetPaths:
     return DatasetPaths(**{part: str(path) for part, path in resolved.items()})
 
 
-def _named(asked: NewDataset) -> dict[str, Path]:
+def _named(asked: NewDataset, roots: Sequence[Path]) -> dict[str, Path]:
     if asked.folder is None:
         return {part: Path(getattr(asked, part)) for part in PARTS}
     folder = Path(asked.folder)
-    names = ("train.json", "train", "val.json", "val")
+    suffix = _suffix(folder, roots)
+    names = (f"train{suffix}", "train", f"val{suffix}", "val")
     return {part: folder / name for part, name in zip(PARTS, names, strict=True)}
+
+
+def _suffix(folder: Path, roots: Sequence[Path]) -> str:
+    """Of the annotation files: CrowdHuman's where its are there and COCO's are not."""
+    for suffix in (".json", ".odgt"):
+        if _exists(_inside(folder / f"train{suffix}", "/folder", roots), "file"):
+            return suffix
+    return ".json"
 
 
 def _inside(path: Path, pointer: str, roots: Sequence[Path]) -> Path:

@@ -38,7 +38,9 @@ def json_object(text: str, source: str) -> dict[str, Any]:
 def data_add(
     context: typer.Context,
     name: str,
-    folder: Annotated[Path, typer.Argument(help="With train.json, train/, val.json, val/.")],
+    folder: Annotated[
+        Path, typer.Argument(help="With train.json, train/, val.json, val/; or .odgt.")
+    ],
     wait: Annotated[bool, typer.Option(help="Wait for its check.")] = True,
     as_json: Json = False,
 ) -> None:

@@ -66,7 +66,10 @@ class UploadQuery(Strict):
 
 
 class NewDataset(Strict):
-    """A folder with train.json, train/, val.json and val/, or the four paths one by one."""
+    """A folder with train.json, train/, val.json and val/, or the four paths one by one.
+
+    CrowdHuman's annotation files end in .odgt instead.
+    """
 
     name: Name
     folder: ServerPath | None = Field(None, description="Absolute path on the server.")

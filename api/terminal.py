@@ -14,7 +14,9 @@ from api.client import Client
 from api.schemas import JobView, MetricLine
 from pgd_core.jobs.study_words import words_of_study
 
-COLUMNS = ("detector", "AP", "AP50", "AP75", "parameters", "GFLOPs", "latency")
+COCO_METRICS = ("AP", "AP50", "AP75")
+CROWDHUMAN_METRICS = ("AP", "MR", "JI")
+COST = ("parameters", "GFLOPs", "latency")
 TITLES = {
     "teacher": "teacher",
     "plain": "plain student",
@@ -62,12 +64,15 @@ def _lines_after(client: Client, job_id: str, seen: int) -> tuple[list[MetricLin
 
 def result_table(result: Mapping[str, Any]) -> Table:
     """The detectors of a job's result: accuracy in percent, cost, time for one picture."""
-    table = Table(*COLUMNS)
+    detectors = [(title, result.get(name)) for name, title in TITLES.items()]
+    found = [(title, of) for title, of in detectors if isinstance(of, Mapping)]
+    is_crowd = any("MR" in of.get("metrics", {}) for _, of in found)
+    metrics = CROWDHUMAN_METRICS if is_crowd else COCO_METRICS
+    table = Table("detector", *metrics, *COST)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, title in TITLES.items():
-        if isinstance(found := result.get(name), Mapping):
-            table.add_row(title, *_numbers(found))
+    for title, of in found:
+        table.add_row(title, *_numbers(of, metrics))
     return table
 
 
@@ -104,10 +109,10 @@ def jobs_table(jobs: list[JobView]) -> Table:
     return table
 
 
-def _numbers(found: Mapping[str, Any]) -> list[str]:
+def _numbers(found: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     metrics, cost = found.get("metrics", {}), found.get("cost", {})
     return [
-        *(_number(metrics.get(name), "{:.1f}") for name in ("AP", "AP50", "AP75")),
+        *(_number(metrics.get(name), "{:.1f}") for name in names),
         _number(cost.get("parameters"), "{:,.0f}"),
         _number(cost.get("gflops"), "{:.2f}"),
         _number(cost.get("latency_ms"), "{:.1f} ms"),
@@ -123,7 +128,9 @@ def _event(line: MetricLine) -> str | None:
     if line.type == "stage":
         return line.message or None
     if line.type == "validation" and isinstance(line.metrics.get("AP"), int | float):
-        return f"{line.variant}, epoch {line.epoch:g}: AP {line.metrics['AP']:.1f}"
+        numbers = {name: line.metrics.get(name) for name in CROWDHUMAN_METRICS}
+        known = [f"{k} {v:.1f}" for k, v in numbers.items() if isinstance(v, int | float)]
+        return f"{line.variant}, epoch {line.epoch:g}: {', '.join(known)}"
     return None
 
 

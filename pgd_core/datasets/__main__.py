@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pgd_core.datasets")
     commands = parser.add_subparsers(required=True)
 
-    check = commands.add_parser("check", help="report all faults of a COCO-style data set")
+    check = commands.add_parser("check", help="report all faults of a COCO or CrowdHuman data set")
     check.add_argument("train_annotations", type=Path)
     check.add_argument("train_images", type=Path)
     check.add_argument("val_annotations", type=Path)
@@ -49,6 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     digits.add_argument("--size", type=int, default=160, help="pixels, both sides")
     digits.add_argument("--seed", type=int, default=0)
     digits.set_defaults(command=_digits)
+
+    crowd = commands.add_parser("crowd", help="write crowded scenes of digits, as CrowdHuman's")
+    crowd.add_argument("folder", type=Path)
+    crowd.add_argument("--images", type=int, default=600)
+    crowd.add_argument("--val-images", type=int, default=100)
+    crowd.add_argument("--size", type=int, default=160, help="pixels, both sides")
+    crowd.add_argument("--seed", type=int, default=0)
+    crowd.set_defaults(command=_crowd)
 
     trees = commands.add_parser("trees", help="write tiles of aerial photographs of trees")
     trees.add_argument("folder", type=Path)
@@ -111,6 +119,16 @@ def _digits(parsed: argparse.Namespace) -> int:
     from pgd_core.datasets.digits import write_digit_scenes  # numpy is only in the worker
 
     files = write_digit_scenes(
+        parsed.folder, parsed.images, parsed.val_images, parsed.size, parsed.seed
+    )
+    sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
+    return 0
+
+
+def _crowd(parsed: argparse.Namespace) -> int:
+    from pgd_core.datasets.crowd import write_crowd_scenes  # numpy is only in the worker
+
+    files = write_crowd_scenes(
         parsed.folder, parsed.images, parsed.val_images, parsed.size, parsed.seed
     )
     sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")

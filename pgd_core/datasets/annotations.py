@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from pgd_core.datasets.boxes import ImageRow, checked_area, checked_box, size_name
 from pgd_core.datasets.fields import ID_WANTED, is_id, wrong_field
+from pgd_core.datasets.pictures import PictureFacts
 from pgd_core.datasets.report import Code, Findings, SizeHistogram, SplitReport, shown
 
 MAX_CLASS_NAME = 200  # characters
@@ -37,6 +38,9 @@ class Split:
 
     def images_without_objects(self) -> list[ImageRow]:
         return [row for row in self.images.values() if not self.objects_per_image[row.id]]
+
+    def see_pictures(self, facts: Mapping[str, PictureFacts], findings: Findings) -> None:
+        """COCO's rows state the sizes of their pictures; nothing is left to learn from these."""
 
     def report(self) -> SplitReport:
         return SplitReport(
@@ -74,7 +78,7 @@ def check_annotations(name: str, content: object, findings: Findings) -> Split:
     known_ids: set[int] = set()
     for pointer, row in rows["annotations"]:
         _read_annotation(split, pointer, row, known_ids, findings)
-    _check_counts(split, findings)
+    check_counts(split, findings)
     return split
 
 
@@ -192,7 +196,8 @@ def _referenced(
     return table.get(value)
 
 
-def _check_counts(split: Split, findings: Findings) -> None:
+def check_counts(split: Split, findings: Findings) -> None:
+    """Reports what there should be some of, once the split is read."""
     name = split.name
     if not split.classes:
         message = f"the {name} annotations list no usable class: add at least one"

@@ -41,7 +41,7 @@ def checked_box(
     if width < 1 or height < 1:
         message = f"the box is {width:g} x {height:g} pixels: training leaves out what is under 1"
         findings.add(Code.BOX_UNDER_ONE_PIXEL, pointer, message)
-    if image and not _check_inside(pointer, (x, y, width, height), image, findings):
+    if image and not check_inside(pointer, (x, y, width, height), image, findings):
         return None
     return x, y, width, height
 
@@ -52,7 +52,7 @@ def _shown_box(box: object) -> str:
     return shown(box)
 
 
-def _check_inside(
+def check_inside(
     pointer: str, box: tuple[float, float, float, float], image: ImageRow, findings: Findings
 ) -> bool:
     """False where nothing of the box lies in its image."""

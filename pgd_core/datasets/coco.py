@@ -1,4 +1,4 @@
-"""Checks a COCO-style data set from people we do not trust, and reports all that is wrong."""
+"""Checks a COCO or CrowdHuman data set from people we do not trust; reports all that is wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from pgd_core.datasets.annotations import Split, check_annotations
 from pgd_core.datasets.boxes import ImageRow
 from pgd_core.datasets.layout import DatasetFiles
+from pgd_core.datasets.odgt import is_odgt
+from pgd_core.datasets.odgt_check import check_odgt
 from pgd_core.datasets.pictures import PictureFacts, PictureLimits, read_pictures
 from pgd_core.datasets.report import Code, DatasetReport, Findings, shown
 
@@ -37,6 +39,7 @@ def check_dataset(
     digest = hashlib.sha256()
     train = _read_split("train", files.train_annotations, limits, digest, findings)
     val = _read_split("val", files.val_annotations, limits, digest, findings)
+    _check_same_format(files, findings)
     _check_same_classes(train, val, findings)
 
     hashes: dict[str, set[str]] = {}
@@ -46,6 +49,7 @@ def check_dataset(
         facts = read_pictures(folder, split.file_names(), limits.pictures, tell)
         done += len(facts)
         _add_to_digest(digest, split.name, facts)
+        split.see_pictures(facts, findings)
         hashes[split.name] = _check_pictures(split, facts, findings)
     _check_overlap(hashes["train"], hashes["val"], findings)
 
@@ -79,6 +83,8 @@ def _read_split(
         findings.add(Code.FILE_TOO_LARGE, f"{name}:", message)
         return Split(name)
     digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    if is_odgt(path):
+        return check_odgt(name, content, _refuse_constant, findings)
     try:
         parsed: Any = json.loads(content.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -92,6 +98,16 @@ def _read_split(
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number: every number must be finite")
+
+
+def _check_same_format(files: DatasetFiles, findings: Findings) -> None:
+    names = [path.name for path in (files.train_annotations, files.val_annotations)]
+    if is_odgt(files.train_annotations) != is_odgt(files.val_annotations):
+        message = (
+            f"the train annotations are {shown(names[0])} and those of val {shown(names[1])}: "
+            "give two .odgt files for CrowdHuman, or two of COCO's"
+        )
+        findings.add(Code.FORMATS_DIFFER, "val:", message)
 
 
 def _check_same_classes(train: Split, val: Split, findings: Findings) -> None:
@@ -146,7 +162,7 @@ def _check_pictures(
 def _check_size(row: ImageRow, fact: PictureFacts, findings: Findings) -> None:
     """The stated size may be the stored one or, with an EXIF turn, the one seen."""
     stated, stored = (row.width, row.height), (fact.width, fact.height)
-    turned = stored[::-1] if fact.orientation >= 5 else stored
+    turned = fact.seen_size()
     if stated not in (stored, turned):
         message = (
             f"{shown(row.file_name)} is stated as {stated[0]} x {stated[1]} "

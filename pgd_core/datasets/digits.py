@@ -57,8 +57,8 @@ def write_digit_scenes(
         raise InvalidSpec(f"images = {images} and val_images = {val_images}: both must be >= 1")
     if not 64 <= size <= 2048:
         raise InvalidSpec(f"size = {size} pixels: choose 64 to 2048")
-    files = DatasetFiles.under(folder)
-    train_scans, val_scans = _split_scans(seed)
+    files = DatasetFiles.under(folder, ".json")
+    train_scans, val_scans = split_scans(seed)
     splits = (
         (train_scans, images, files.train_annotations, files.train_images),
         (val_scans, val_images, files.val_annotations, files.val_images),
@@ -75,7 +75,7 @@ def write_digit_scenes(
     return files
 
 
-def _split_scans(seed: int) -> tuple[Scans, Scans]:
+def split_scans(seed: int) -> tuple[Scans, Scans]:
     """Scans of the training scenes and, disjoint from them, of the validation scenes."""
     from sklearn.datasets import load_digits
 
@@ -116,22 +116,22 @@ def _write_scene(
 def _scene(
     scans: Scans, size: int, rng: np.random.Generator
 ) -> tuple[Canvas, list[tuple[int, Box]]]:
-    canvas = _background(size, rng)
+    canvas = background(size, rng)
     _scatter_fragments(canvas, scans, rng)
     objects: list[tuple[int, Box]] = []
     for _ in range(rng.integers(DIGITS_PER_SCENE[0], DIGITS_PER_SCENE[1], endpoint=True)):
         pick = int(rng.integers(len(scans.glyphs)))
-        glyph = _enlarged(scans.glyphs[pick], _digit_side(size, rng), rng)
+        glyph = enlarged(scans.glyphs[pick], _digit_side(size, rng), rng)
         box = _free_place(glyph, size, [other for _, other in objects], rng)
         if box is not None:
-            _paint(canvas, glyph, box, _ink_colour(canvas, box, rng))
+            paint(canvas, glyph, box, ink_colour(canvas, box, rng))
             objects.append((scans.labels[pick], box))
     noise = np.float32(rng.uniform(0.01, 0.05))
     canvas += rng.standard_normal(canvas.shape, np.float32) * noise
     return canvas, objects
 
 
-def _background(size: int, rng: np.random.Generator) -> Canvas:
+def background(size: int, rng: np.random.Generator) -> Canvas:
     """Soft patches of colour crossed by lines and arcs."""
     patches = rng.uniform(0.2, 0.8) + rng.uniform(-0.12, 0.12, (4, 4, 3))
     picture = Image.fromarray((patches * 255).astype(np.uint8)).resize(
@@ -158,11 +158,11 @@ def _scatter_fragments(canvas: Canvas, scans: Scans, rng: np.random.Generator) -
         glyph = scans.glyphs[int(rng.integers(len(scans.glyphs)))]
         left, top = (int(rng.integers(0, 2)) * (side // 2) for side in glyph.size)
         part = glyph.crop((left, top, left + glyph.width // 2, top + glyph.height // 2))
-        opacity = _enlarged(part, float(rng.uniform(4, 16)), rng)
+        opacity = enlarged(part, float(rng.uniform(4, 16)), rng)
         height, width = opacity.shape
         x, y = int(rng.integers(size - width)), int(rng.integers(size - height))
         box = (x, y, x + width, y + height)
-        _paint(canvas, opacity, box, _ink_colour(canvas, box, rng))
+        paint(canvas, opacity, box, ink_colour(canvas, box, rng))
 
 
 def _digit_side(size: int, rng: np.random.Generator) -> float:
@@ -171,7 +171,7 @@ def _digit_side(size: int, rng: np.random.Generator) -> float:
     return math.exp(rng.uniform(math.log(SMALLEST_DIGIT), math.log(largest)))
 
 
-def _enlarged(glyph: Image.Image, side: float, rng: np.random.Generator) -> Glyph:
+def enlarged(glyph: Image.Image, side: float, rng: np.random.Generator) -> Glyph:
     """The glyph at the given size, slightly turned, cropped to its visible ink."""
     scale = side / (max(glyph.size) - 2)  # the margin does not count
     width, height = (max(2, round(length * scale)) for length in glyph.size)
@@ -206,7 +206,7 @@ def _covered(one: Box, other: Box) -> float:
     return max(width, 0) * max(height, 0) / min(areas)
 
 
-def _ink_colour(canvas: Canvas, box: Box, rng: np.random.Generator) -> NDArray[np.float32]:
+def ink_colour(canvas: Canvas, box: Box, rng: np.random.Generator) -> NDArray[np.float32]:
     """(3,) lighter or darker than what lies below, tinted at random."""
     x1, y1, x2, y2 = box
     below = float(canvas[y1:y2, x1:x2].mean())
@@ -218,7 +218,7 @@ def _ink_colour(canvas: Canvas, box: Box, rng: np.random.Generator) -> NDArray[n
     return (below + contrast + tint).clip(0, 1).astype(np.float32)
 
 
-def _paint(canvas: Canvas, opacity: Glyph, box: Box, colour: NDArray[np.float32]) -> None:
+def paint(canvas: Canvas, opacity: Glyph, box: Box, colour: NDArray[np.float32]) -> None:
     x1, y1, x2, y2 = box
     region, cover = canvas[y1:y2, x1:x2], opacity[..., None]
     region += (colour - region) * cover

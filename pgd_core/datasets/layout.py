@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """A COCO-style data set: an annotation file and an image folder for each split."""
+    """A data set: an annotation file and an image folder for each split."""
 
     train_annotations: Path
     train_images: Path
@@ -18,12 +18,20 @@ class DatasetFiles:
     val_images: Path
 
     @classmethod
-    def under(cls, folder: Path) -> DatasetFiles:
-        """The four parts by their usual names: train.json, train/, val.json, val/."""
+    def under(cls, folder: Path, suffix: str | None = None) -> DatasetFiles:
+        """The four parts by their usual names: train.json, train/, val.json, val/.
+
+        Without a suffix it is .odgt, CrowdHuman's, where only train.odgt is there.
+        """
+        if suffix is None:
+            is_crowdhuman = (folder / "train.odgt").exists() and not (
+                folder / "train.json"
+            ).exists()
+            suffix = ".odgt" if is_crowdhuman else ".json"
         return cls(
-            train_annotations=folder / "train.json",
+            train_annotations=folder / f"train{suffix}",
             train_images=folder / "train",
-            val_annotations=folder / "val.json",
+            val_annotations=folder / f"val{suffix}",
             val_images=folder / "val",
         )
 

@@ -18,6 +18,7 @@ from pgd_core.datasets.report import Code, shown
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # what training decodes
 EXIF_ORIENTATION_TAG = 0x0112
+TURNED = range(5, 9)  # the orientations that swap width and height
 THREADS = min(4, os.cpu_count() or 1)  # each may hold one file and its pixels
 
 
@@ -35,6 +36,11 @@ class PictureFacts:
     orientation: int = 1  # EXIF's, 1 is upright
     code: Code | None = None  # the fault, if any
     message: str = ""
+
+    def seen_size(self) -> tuple[int, int]:
+        """(width, height) in pixels after the EXIF turn, as training sees the picture."""
+        turned = self.orientation in TURNED
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 def read_pictures(
@@ -119,7 +125,7 @@ def _decoded(content: bytes, file_name: str, limits: PictureLimits) -> PictureFa
                     sha256, f"{shown(file_name)} has {width} x {height}", limits
                 )
             picture.load()
-            orientation = picture.getexif().get(EXIF_ORIENTATION_TAG, 1)
+            orientation = _orientation(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return _too_many_pixels(sha256, f"{shown(file_name)} has too many", limits)
     except Exception as error:  # Pillow's readers raise all kinds on hostile bytes
@@ -127,10 +133,22 @@ def _decoded(content: bytes, file_name: str, limits: PictureLimits) -> PictureFa
         reason = f"none of {', '.join(FORMATS)}" if unknown else shown(str(error))
         message = f"{shown(file_name)} does not decode ({reason}): replace it by a whole picture"
         return PictureFacts(sha256, code=Code.PICTURE_UNREADABLE, message=message)
-    turn = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-    return PictureFacts(sha256, width, height, turn)
+    return PictureFacts(sha256, width, height, orientation)
+
+
+def _orientation(picture: Image.Image) -> int:
+    turn = picture.getexif().get(EXIF_ORIENTATION_TAG, 1)
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
 
 
 def _too_many_pixels(sha256: str, subject: str, limits: PictureLimits) -> PictureFacts:
     message = f"{subject} pixels: at most {limits.pixels} are decoded; scale it down"
     return PictureFacts(sha256, code=Code.PICTURE_TOO_LARGE, message=message)
+
+
+def seen_size(
+    path: Path,  # of a data set that `check_dataset` found usable
+) -> tuple[int, int]:
+    """(width, height) in pixels after the EXIF turn, from the head of the file alone."""
+    with Image.open(path, formats=FORMATS) as picture:
+        return PictureFacts("", *picture.size, _orientation(picture)).seen_size()

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from pgd_core.datasets.layout import write_text_whole
+from pgd_core.datasets.odgt import coco_content, file_name_of, is_odgt, read_odgt
+from pgd_core.datasets.pictures import seen_size
 
 
 def write_prepared(
     annotations: Path,  # of a data set that `check_dataset` found usable
     target: Path,
+    images: Path | None = None,  # where the pictures are; needed for an odgt file
 ) -> None:
     """Clips boxes to their image and fills in `area` and `iscrowd`; drops what no detector reads.
 
     MMDetection's COCO reader fails without `area` and pycocotools without `iscrowd`.
     """
-    content = json.loads(annotations.read_text(encoding="utf-8"))
+    content = read_coco(annotations, images)
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
     prepared = {
         "images": [
@@ -27,6 +30,16 @@ def write_prepared(
         "categories": [_only(category, "id", "name") for category in content["categories"]],
     }
     write_text_whole(target, json.dumps(prepared))
+
+
+def read_coco(annotations: Path, images: Path | None = None) -> dict[str, Any]:
+    """What the annotation file says, in COCO's structure; an odgt file is brought into it."""
+    if not is_odgt(annotations):
+        content: dict[str, Any] = json.loads(annotations.read_text(encoding="utf-8"))
+        return content
+    assert images is not None, "an odgt file states no sizes: they are read from the pictures"
+    rows = list(read_odgt(annotations))
+    return coco_content(rows, {row.id: seen_size(images / file_name_of(row.id)) for row in rows})
 
 
 def _only(row: dict[str, Any], *keys: str) -> dict[str, Any]:

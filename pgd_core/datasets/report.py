@@ -22,6 +22,7 @@ class Code(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     DUPLICATE_CLASS = "duplicate_class"
     CLASSES_DIFFER = "classes_differ"
+    FORMATS_DIFFER = "formats_differ"
     NO_CLASSES = "no_classes"
     NO_IMAGES = "no_images"
     NO_OBJECTS = "no_objects"
@@ -39,6 +40,7 @@ class Code(StrEnum):
 
     BOX_SLIGHTLY_OUTSIDE = "box_slightly_outside"
     BOX_PARTLY_OUTSIDE = "box_partly_outside"
+    BOX_LEFT_OUT = "box_left_out"
     BOX_UNDER_ONE_PIXEL = "box_under_one_pixel"
     AREA_MISSING = "area_missing"
     AREA_NOT_POSITIVE = "area_not_positive"
@@ -53,6 +55,7 @@ WARNINGS = frozenset(
     {
         Code.BOX_SLIGHTLY_OUTSIDE,
         Code.BOX_PARTLY_OUTSIDE,
+        Code.BOX_LEFT_OUT,
         Code.BOX_UNDER_ONE_PIXEL,
         Code.AREA_MISSING,
         Code.AREA_NOT_POSITIVE,

@@ -70,7 +70,7 @@ def write_tree_tiles(
     """
     if not SMALLEST_TILE <= size <= LARGEST_TILE:
         raise InvalidSpec(f"size = {size} pixels: choose {SMALLEST_TILE} to {LARGEST_TILE}")
-    files = DatasetFiles.under(folder)
+    files = DatasetFiles.under(folder, ".json")
     train, val = CocoSplit(CLASS_NAMES), CocoSplit(CLASS_NAMES)
     for images in (files.train_images, files.val_images):
         images.mkdir(parents=True, exist_ok=True)

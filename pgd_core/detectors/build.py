@@ -1,7 +1,8 @@
 """From a `DetectorSpec` to MMDetection's config and model.
 
 The heads are MMDetection's own configurations of the five detectors, with GroupNorm in the towers
-of all five as in the authors' release. Test settings: score 0.05, NMS 0.6 (FCOS 0.5), 100 boxes.
+of all five as in the authors' release. Test settings: score 0.05, NMS 0.6 (FCOS 0.5), 100 boxes
+(500 on CrowdHuman).
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ RESNET_DEPTHS = {
 MOBILENET_CHANNELS = (24, 32, 96, 320)  # of the last block at strides 4, 8, 16 and 32
 
 
-def build_detector(spec: DetectorSpec, num_classes: int, size_divisor: int = 32) -> nn.Module:
+def build_detector(
+    spec: DetectorSpec, num_classes: int, size_divisor: int = 32, max_detections: int = 100
+) -> nn.Module:
     """The detector with random weights; neck and head as MMDetection initialises them."""
     register_all_modules(init_default_scope=True)
-    config = ConfigDict(detector_config(spec, num_classes, size_divisor))
+    config = ConfigDict(detector_config(spec, num_classes, size_divisor, max_detections))
     model = MODELS.build(config)
     if spec.backbone.name is BackboneName.MOBILENET_V2:
         model.backbone.conv2.requires_grad_(False)  # the classifier's: computed, but no output
@@ -69,7 +72,9 @@ def _widen_narrow_map(
     return None
 
 
-def detector_config(spec: DetectorSpec, num_classes: int, size_divisor: int = 32) -> Config:
+def detector_config(
+    spec: DetectorSpec, num_classes: int, size_divisor: int = 32, max_detections: int = 100
+) -> Config:
     """The `model` part of an MMDetection config; plain MMDetection builds the same from it."""
     backbone, channels = _backbone(spec.backbone)
     name, head, iou_threshold, train_cfg = HEADS[spec.detector]
@@ -106,7 +111,7 @@ def detector_config(spec: DetectorSpec, num_classes: int, size_divisor: int = 32
             "min_bbox_size": 0,
             "score_thr": 0.05,
             "nms": {"type": "nms", "iou_threshold": iou_threshold},
-            "max_per_img": 100,
+            "max_per_img": max_detections,
         },
     }
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pgd_core.errors import TrainingDiverged
 from pgd_core.evaluation.detections import Detections
 
 IOU_50, IOU_75 = 0, 5  # positions in 0.50:0.05:0.95
@@ -98,11 +97,7 @@ def _refuse_strangers(content: dict[str, Any], detections: Sequence[Detections])
         assert each.image_id in image_ids, f"image {each.image_id} is not in the annotations"
         strangers = set(each.category_ids.tolist()) - category_ids
         assert not strangers, f"categories {strangers} are not in the annotations"
-        if not (np.isfinite(each.boxes).all() and np.isfinite(each.scores).all()):
-            raise TrainingDiverged(
-                f"image {each.image_id}: a detected box or score is NaN or infinite; "
-                "the model's weights are broken: train with a lower learning rate"
-            )
+        each.refuse_broken_numbers()
 
 
 def _evaluated(content: dict[str, Any], detections: Sequence[Detections]) -> COCOeval:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pgd_core.errors import TrainingDiverged
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -22,6 +24,14 @@ class Detections:
         count = len(self.scores)
         shapes = (self.boxes.shape, self.scores.shape, self.category_ids.shape)
         assert shapes == ((count, 4), (count,), (count,)), shapes
+
+    def refuse_broken_numbers(self) -> None:
+        """Raise TrainingDiverged where a box or score is not finite."""
+        if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
+            raise TrainingDiverged(
+                f"image {self.image_id}: a detected box or score is NaN or infinite; "
+                "the model's weights are broken: train with a lower learning rate"
+            )
 
     def above(self, min_score: float) -> Detections:
         """Those of at least this score, best first."""

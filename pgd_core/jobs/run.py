@@ -29,7 +29,7 @@ WORK_FOLDER = "work"
 
 
 class DatasetFiles(Strict):
-    """A checked COCO data set on this machine."""
+    """A checked COCO or CrowdHuman data set on this machine."""
 
     train_annotations: Path
     train_images: Path
@@ -37,6 +37,18 @@ class DatasetFiles(Strict):
     val_images: Path
     classes: tuple[str, ...]  # in the order of the category ids
     sha256: str
+    crowdhuman_val: Path | None = None  # the odgt rows that val_annotations was made from
+
+    @property
+    def family(self) -> Literal["coco", "crowdhuman"]:
+        """Whose annotations these are, and so whose metrics count."""
+        is_crowdhuman = self.crowdhuman_val or self.val_annotations.suffix.lower() == ".odgt"
+        return "crowdhuman" if is_crowdhuman else "coco"
+
+    @property
+    def max_detections(self) -> int:
+        """The most boxes a detector returns for a picture."""
+        return 500 if self.family == "crowdhuman" else 100
 
 
 class TeacherFile(Strict):

@@ -31,7 +31,17 @@ NAMES = {  # of a variant's files
     "head_only": "head_only_student",
 }
 OPERATORS = "mmcv_operators.py"
-PACKAGES = ("torch", "mmdet", "mmcv", "mmcv-lite", "mmengine", "numpy", "pycocotools", "pgd")
+PACKAGES = (
+    "torch",
+    "mmdet",
+    "mmcv",
+    "mmcv-lite",
+    "mmengine",
+    "numpy",
+    "pycocotools",
+    "scipy",
+    "pgd",
+)
 HEADER = '''\
 """MMDetection config of {name}: `init_detector("{name}_config.py", "{name}.pth")`.
 
@@ -80,7 +90,10 @@ def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
         "pipeline": pipeline,
         "test_mode": True,
     }
-    model = detector_config(spec, len(run.dataset.classes), run.job.input.size_divisor)
+    files = run.dataset
+    model = detector_config(
+        spec, len(files.classes), run.job.input.size_divisor, files.max_detections
+    )
     return Config(
         {
             "default_scope": "mmdet",

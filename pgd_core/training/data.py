@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,28 @@ Config = dict[str, Any]
 
 
 def with_prepared_annotations(files: DatasetFiles, folder: Path) -> DatasetFiles:
-    """The data set with boxes clipped and areas filled in, written to `folder` as copies."""
+    """The data set with boxes clipped and areas filled in, written to `folder` as copies.
+
+    CrowdHuman's becomes COCO JSON, beside a copy of the rows that it is validated on.
+    """
     prepared = {"train_annotations": folder / "train.json", "val_annotations": folder / "val.json"}
+    rows = folder / "val.odgt" if files.family == "crowdhuman" else None
     if dist.is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
-        for part, target in prepared.items():
-            source: Path = getattr(files, part)
+        for split in ("train", "val"):
+            source: Path = getattr(files, f"{split}_annotations")
+            images: Path = getattr(files, f"{split}_images")
             try:
-                write_prepared(source, target)
+                write_prepared(source, prepared[f"{split}_annotations"], images)
+                if rows and split == "val":
+                    shutil.copyfile(source, rows)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise DatasetUnusable(
                     f"annotations {source} cannot be read any more ({type(error).__name__}: "
                     f"{error}); restore them, or register the data set anew"
                 ) from error
     dist.barrier()
-    return files.model_copy(update=prepared)
+    return files.model_copy(update={**prepared, "crowdhuman_val": rows})
 
 
 def train_pipeline(spec: InputSpec) -> list[Config]:

@@ -41,7 +41,12 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {}
     if run.teacher is not None:
         reporter.stage("loading the teacher", "teacher")
-        teacher = load_teacher(run.teacher, run.dataset.classes, run.job.input.size_divisor)
+        teacher = load_teacher(
+            run.teacher,
+            run.dataset.classes,
+            run.job.input.size_divisor,
+            run.dataset.max_detections,
+        )
         teacher.to(get_device())
     context = Context(run, folder, reporter, stop, teacher)
     if teacher is not None and getattr(run.job, "measure_teacher", True):
@@ -74,7 +79,7 @@ def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
     )
-    metrics = validate(teacher, loader, run.dataset.val_annotations, context.stop.check_alone)
+    metrics = validate(teacher, loader, run.dataset, context.stop.check_alone)
     context.reporter.validation("teacher", 0, metrics=metrics)
     return {"metrics": metrics, "cost": _cost(teacher, run.job.input)}
 

@@ -24,7 +24,9 @@ from pgd_core.training.checkpoints import sha256_of
 CLASSIFIER = ("fc.", "classifier.")  # of ImageNet weights, no part of a backbone
 
 
-def load_teacher(teacher: TeacherFile, classes: tuple[str, ...], size_divisor: int) -> nn.Module:
+def load_teacher(
+    teacher: TeacherFile, classes: tuple[str, ...], size_divisor: int, max_detections: int = 100
+) -> nn.Module:
     """The teacher in evaluation mode; TeacherUnusable when it is not what was registered."""
     if teacher.classes != classes:
         raise TeacherUnusable(
@@ -42,7 +44,7 @@ def load_teacher(teacher: TeacherFile, classes: tuple[str, ...], size_divisor: i
             f"the teacher's file has sha256 {found}, registered was {teacher.sha256}; register it "
             "anew"
         )
-    model = build_detector(teacher.model, len(classes), size_divisor)
+    model = build_detector(teacher.model, len(classes), size_divisor, max_detections)
     load_whole(model, _read_teacher(teacher), "the teacher's checkpoint", TeacherUnusable)
     return model.eval().requires_grad_(False)
 
@@ -70,7 +72,10 @@ def trained_spec(run: RunSpec) -> DetectorSpec:
 def fresh_detector(run: RunSpec) -> nn.Module:
     """The detector before its first step: random neck and head, the backbone as specified."""
     spec = trained_spec(run)
-    model = build_detector(spec, len(run.dataset.classes), run.job.input.size_divisor)
+    files = run.dataset
+    model = build_detector(
+        spec, len(files.classes), run.job.input.size_divisor, files.max_detections
+    )
     cast(Any, model).init_weights()
     load_backbone(cast(nn.Module, model.backbone), spec.backbone, run)
     return model
@@ -135,7 +140,7 @@ def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller
     setting = Setting(
         detector=model.detector,
         backbone_family=_family(run.job.student.name),
-        dataset="coco",
+        dataset=run.dataset.family,
         channels=model.head_width,
         strides=tuple(STRIDES),
     )

@@ -91,10 +91,19 @@ def _for_people(line: ProgressLine) -> str:
         return f"{head}: {line.message}"
     where = f"{line.iteration}/{line.total_iterations} (epoch {line.epoch:.2f})"
     if line.type == "validation":
-        ap = line.metrics.get("AP")
-        return f"{head} {where}: AP {'–' if ap is None else f'{ap:.1f}'}"
+        return f"{head} {where}: {_in_short(line.metrics)}"
     terms = {**line.losses, **line.distillation_losses}
     losses = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
     return (
         f"{head} {where}: {losses}; lr {line.learning_rate:.3g}, {line.images_per_s:.1f} images/s"
+    )
+
+
+def _in_short(metrics: dict[str, Any]) -> str:
+    """AP, and on CrowdHuman MR and JI."""
+    values = {name: metrics.get(name) for name in ("AP", "MR", "JI")}
+    return ", ".join(
+        f"{name} {'–' if value is None else f'{value:.1f}'}"
+        for name, value in values.items()
+        if name in metrics or name == "AP"
     )

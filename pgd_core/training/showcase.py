@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pgd_core.datasets.layout import DatasetFiles
+from pgd_core.datasets.prepared import read_coco
 from pgd_core.evaluation.detections import Detections
 from pgd_core.evaluation.pictures import ComparisonRow, comparison_picture
 
@@ -34,7 +35,9 @@ def main() -> None:
     """Draw the sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="with val.json and val/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="with val.json or val.odgt, and val/"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=3)
     arguments = parser.parse_args()
@@ -43,8 +46,9 @@ def main() -> None:
     names = [name for name in TITLES if (arguments.folder / f"{name}.pth").exists()]
     if not names:
         parser.error(f"{arguments.folder} holds no detector; download a job's artifacts into it")
-    content = json.loads((arguments.data / "val.json").read_bytes())
-    rows = _rows(arguments.data / "val", content, arguments.folder, names, arguments.pictures)
+    files = DatasetFiles.under(arguments.data)
+    content = read_coco(files.val_annotations, files.val_images)
+    rows = _rows(files.val_images, content, arguments.folder, names, arguments.pictures)
     classes = {category["id"]: category["name"] for category in content["categories"]}
     comparison_picture(rows, classes, arguments.out)
 

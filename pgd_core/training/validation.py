@@ -1,10 +1,9 @@
-"""A detector's boxes on the validation pictures, and their COCO metrics."""
+"""A detector's boxes on the validation pictures, and their COCO or CrowdHuman metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,11 +11,13 @@ from mmengine import dist
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pgd_core.evaluation.coco import coco_metrics
+from pgd_core.evaluation.coco import CocoMetrics, coco_metrics
+from pgd_core.evaluation.crowdhuman import CrowdHumanMetrics, crowdhuman_metrics
 from pgd_core.evaluation.detections import Detections
+from pgd_core.jobs.run import DatasetFiles
 from pgd_core.training.data import category_ids
 
-NAMES = {  # COCO's own
+NAMES = {  # COCO's and CrowdHuman's own
     "ap": "AP",
     "ap50": "AP50",
     "ap75": "AP75",
@@ -30,21 +31,32 @@ NAMES = {  # COCO's own
     "ar_medium": "AR_M",
     "ar_large": "AR_L",
     "ap_per_class": "AP_per_class",
+    "mr": "MR",
+    "ji": "JI",
 }
 
 
 def validate(
     model: nn.Module,
     loader: DataLoader[Any],
-    annotations: Path,
+    files: DatasetFiles,  # as prepared for training
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """COCO metrics in percent, the same on every process; the model's mode is left as it was."""
+    """The data set's own metrics in percent, the same on every process.
+
+    The model's mode is left as it was.
+    """
     _share_buffers(model)
-    found = predict(model, loader, category_ids(annotations), after_batch)
+    found = predict(model, loader, category_ids(files.val_annotations), after_batch)
     shares = dist.all_gather_object(found)
-    metrics = coco_metrics(annotations, [d for share in shares for d in share])
+    metrics = _metrics(files, [detections for share in shares for detections in share])
     return {NAMES.get(name, name): value for name, value in asdict(metrics).items()}
+
+
+def _metrics(files: DatasetFiles, detections: list[Detections]) -> CocoMetrics | CrowdHumanMetrics:
+    if files.crowdhuman_val:
+        return crowdhuman_metrics(files.crowdhuman_val, files.val_annotations, detections)
+    return coco_metrics(files.val_annotations, detections)
 
 
 @torch.no_grad()

@@ -180,9 +180,7 @@ def _runner(
             context.reporter,
             variant.name,
             plan,
-            measure=lambda: validate(
-                inner, val, context.run.dataset.val_annotations, context.stop.check_alone
-            ),
+            measure=lambda: validate(inner, val, context.run.dataset, context.stop.check_alone),
             was_measured=best.saw,
             on_metrics=best.see,
         ),

@@ -58,6 +58,15 @@ def test_a_result_with_nothing_in_it_breaks_nothing(result):
     assert gains(result) == []
 
 
+def test_a_result_on_crowdhuman_shows_its_own_metrics():
+    metrics = {"AP": 88.0, "MR": 46.04, "JI": None}
+    shown = text_of(result_table({"detector": {"metrics": metrics}}))
+    assert "MR" in shown
+    assert "JI" in shown
+    assert "AP50" not in shown
+    assert "46.0" in shown
+
+
 def test_a_list_of_jobs_says_every_state_whole_on_80_columns(world):
     world.succeeded({"metrics.json": b"{}"})
     job_id = world.submitted(world.train_spec(name="a student with a long name"))

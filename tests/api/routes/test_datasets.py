@@ -59,6 +59,27 @@ def test_missing_parts_are_all_named(world):
     assert "val is not a folder" in problem["detail"]
 
 
+def test_a_folder_of_crowdhumans_is_registered_by_its_own_names(world):
+    folder = world.folder()
+    for split in ("train", "val"):
+        (folder / f"{split}.json").rename(folder / f"{split}.odgt")
+
+    dataset = add(world, folder=str(folder)).json()
+
+    assert dataset["train_annotations"] == str(folder / "train.odgt")
+    assert dataset["val_annotations"] == str(folder / "val.odgt")
+    assert dataset["val_images"] == str(folder / "val")
+
+
+def test_an_odgt_link_that_leads_out_is_forbidden(world, tmp_path):
+    folder = world.folder()
+    (folder / "train.json").unlink()
+    (tmp_path / "secret.odgt").write_text("{}")
+    (folder / "train.odgt").symlink_to(tmp_path / "secret.odgt")
+
+    problem_of(add(world, folder=str(folder)), 403, "forbidden")
+
+
 @pytest.mark.parametrize("body", [{}, {"train_images": "/x"}, {"folder": "/x", "val_images": "/x"}])
 def test_a_data_set_is_a_folder_or_four_paths(world, body):
     problem_of(add(world, **body), 422, "invalid_request")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgd_core.datasets.digits import DIGIT_NAMES, _split_scans, write_digit_scenes
+from pgd_core.datasets.digits import DIGIT_NAMES, split_scans, write_digit_scenes
 from pgd_core.datasets.layout import DatasetFiles
 from pgd_core.errors import InvalidSpec
 
@@ -79,7 +79,7 @@ def test_another_seed_writes_other_scenes(files: DatasetFiles, tmp_path: Path) -
 
 
 def test_training_and_validation_show_different_scans() -> None:
-    train, val = _split_scans(seed=0)
+    train, val = split_scans(seed=0)
     drawn = [{glyph.tobytes() for glyph in scans.glyphs} for scans in (train, val)]
     assert len(train.glyphs) + len(val.glyphs) == 1797
     assert not drawn[0] & drawn[1]

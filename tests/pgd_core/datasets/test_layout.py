@@ -32,3 +32,12 @@ def test_the_four_parts_lie_under_one_folder() -> None:
     files = DatasetFiles.under(Path("set"))
     assert files.val_annotations == Path("set/val.json")
     assert files.train_images == Path("set/train")
+
+
+def test_crowdhumans_names_are_taken_only_where_cocos_are_absent(tmp_path: Path) -> None:
+    assert DatasetFiles.under(tmp_path).val_annotations == tmp_path / "val.json"
+    (tmp_path / "train.odgt").touch()
+    assert DatasetFiles.under(tmp_path).val_annotations == tmp_path / "val.odgt"
+    assert DatasetFiles.under(tmp_path, ".json").val_annotations == tmp_path / "val.json"
+    (tmp_path / "train.json").touch()
+    assert DatasetFiles.under(tmp_path).train_annotations == tmp_path / "train.json"
