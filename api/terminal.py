@@ -135,7 +135,7 @@ def _event(line: MetricLine) -> str | None:
 
 
 def _doing(title: str, job: JobView) -> str:
-    if job.state == "queued":
+    if job.state == "queued" and job.queue_position is not None:
         return f"{title}: queued, place {job.queue_position}"
     if job.state == "running" and job.kind == "study":
         return f"{title}: {job.progress.get('message', 'running')}"

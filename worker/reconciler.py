@@ -93,7 +93,7 @@ def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None
 
 
 def give_hints(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
-    """Tell the workers of each pool with queued jobs that were not told of, or long ago."""
+    """A hint for each queued job that no worker was told of, or long ago."""
     for pool in jobs.pending_hints(again_after=again_after):
         try:
             hints.send(pool)

@@ -100,7 +100,8 @@ class JobStore(Protocol):
         """End attempts whose lease ran out as worker_lost: requeued or failed."""
 
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
-        """Pools with queued jobs that were never hinted, or not since `again_after`."""
+        """The pool of each queued job that was never hinted, or not since `again_after`: one hint
+        wakes one worker. Of very many jobs in a pool, some."""
 
     def hinted(self, pool: str) -> None: ...
 

@@ -42,6 +42,10 @@ from pgd_core.store.tables import JobRow, ProgressRow
 from pgd_core.store.times import database_now
 
 
+# Workers that one round wakes in a pool; a worker that is awake goes on by itself.
+_HINTS_AT_ONCE = 64
+
+
 class SqlJobStore(JobHistory):
     """Implements `JobStore`, its looking part by `JobHistory`; see there what each promises."""
 
@@ -190,9 +194,10 @@ class SqlJobStore(JobHistory):
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
         unheard = or_(JobRow.hinted_at.is_(None), JobRow.hinted_at < database_now(-again_after))
         waiting = (JobRow.state == JobState.QUEUED, for_workers(), unheard)
-        query = select(JobRow.pool).where(*waiting).distinct()
+        query = select(JobRow.pool, func.count()).where(*waiting).group_by(JobRow.pool)
         with reading(self._engine) as session:
-            return sorted(session.scalars(query))
+            counts = sorted((pool, count) for pool, count in session.execute(query))
+        return [pool for pool, count in counts for _ in range(min(count, _HINTS_AT_ONCE))]
 
     def hinted(self, pool: str) -> None:
         mark = update(JobRow).where(JobRow.pool == pool, JobRow.state == JobState.QUEUED)

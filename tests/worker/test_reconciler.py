@@ -27,7 +27,7 @@ class Hints:
         self.sent.append(pool)
 
 
-def test_each_waiting_pool_is_hinted_once(world):
+def test_each_waiting_job_is_hinted_once_so_that_each_may_wake_a_worker(world):
     world.submit("succeed", pool="a")
     world.submit("succeed", pool="b")
     world.submit("succeed", pool="b")
@@ -36,7 +36,7 @@ def test_each_waiting_pool_is_hinted_once(world):
     reconcile(world.jobs, hints, MINUTE)
     reconcile(world.jobs, hints, MINUTE)
 
-    assert hints.sent == ["a", "b"]
+    assert hints.sent == ["a", "b", "b"]
 
 
 def test_a_hint_that_could_not_be_sent_is_sent_when_redis_is_back(world):
