@@ -13,20 +13,19 @@ from pgd_core.distill.quality import inside_boxes, inside_images
 from pgd_core.distill.weighting import split_levels
 
 
-def covered_rows_and_columns(
+def covered_cells(
     first: Tensor,  # (N, G, 2)  (column, row) of each box's first cell
     last: Tensor,  # (N, G, 2)  (column, row) of its last cell, which it covers too
     size: tuple[int, int],  # (H, W)
-) -> tuple[Tensor, Tensor]:  # (N, G, H) and (N, G, W)  bool
-    """Which rows and which columns of the level each box covers; a box covers their product."""
-    columns, rows = (
-        (first[..., axis, None] <= cells) & (cells <= last[..., axis, None])
-        for axis, cells in (
-            (0, torch.arange(size[1], device=first.device)),
-            (1, torch.arange(size[0], device=first.device)),
-        )
+) -> Tensor:  # (N, G, H, W)  bool
+    """Which cells of the level each box covers: those between its first and its last."""
+    rows, columns = (torch.arange(cells, device=first.device) for cells in size)
+    (first_column, first_row), (last_column, last_row) = (
+        corner[..., None].unbind(dim=-2) for corner in (first, last)
     )
-    return rows, columns
+    in_rows = (first_row <= rows) & (rows <= last_row)
+    in_columns = (first_column <= columns) & (columns <= last_column)
+    return in_rows[..., :, None] & in_columns[..., None, :]
 
 
 @torch.no_grad()

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pgd_core.distill.distances import weighted_squared_error
 from pgd_core.distill.inputs import DetectorView, GroundTruth, Scene, Setting
-from pgd_core.distill.level_masks import covered_rows_and_columns, usable_cells
+from pgd_core.distill.level_masks import covered_cells, usable_cells
 from pgd_core.distill.levels import level_adapters, paired_levels
 from pgd_core.distill.presets import check_numbers, preset_of
 
-_FINEST_PX = 56  # square root of the area up to twice which a box belongs to the finest level
+_FINEST_PX = 56  # boxes whose area is below the square of twice this belong to the finest level
 _ADAPTER_STD = 1e-4
 
 
@@ -81,9 +81,8 @@ def object_cells(
     """
     first = (truth.boxes[..., :2] / stride).floor()
     last = torch.maximum((truth.boxes[..., 2:] / stride).floor() - 1, first)
-    rows, columns = covered_rows_and_columns(first, last, size)
-    rows = rows & (belongs & truth.valid)[..., None]
-    return torch.bmm(rows.float().transpose(1, 2), columns.float()) > 0
+    covered = covered_cells(first, last, size)
+    return (covered & (belongs & truth.valid)[..., None, None]).any(dim=1)
 
 
 def defeat_losses(
@@ -115,9 +114,8 @@ class DecoupledFeatureDistillation(nn.Module):
         self.strides = setting.strides
         self.adapters = level_adapters(setting.channels, len(setting.strides))
         for adapter in self.adapters:
-            nn.init.trunc_normal_(
-                adapter.weight, std=_ADAPTER_STD, a=-2 * _ADAPTER_STD, b=2 * _ADAPTER_STD
-            )
+            weight = cast(Tensor, adapter.weight)
+            nn.init.trunc_normal_(weight, std=_ADAPTER_STD, a=-2 * _ADAPTER_STD, b=2 * _ADAPTER_STD)
 
     def forward(
         self, teacher_view: DetectorView, student_view: DetectorView, scene: Scene
@@ -129,10 +127,10 @@ class DecoupledFeatureDistillation(nn.Module):
         terms = []
         with torch.autocast(scene.predictions.points.device.type, enabled=False):
             pairs = paired_levels("neck's features", teacher_view.neck, student_view.neck, sizes)
-            for level, ((teacher, student), adapter, stride, is_usable) in enumerate(
-                zip(pairs, self.adapters, self.strides, usable, strict=True)
+            for level, ((teacher, student), adapter, size, stride, is_usable) in enumerate(
+                zip(pairs, self.adapters, sizes, self.strides, usable, strict=True)
             ):
-                cells = object_cells(truth, level_of_object == level, teacher.shape[2:], stride)
+                cells = object_cells(truth, level_of_object == level, size, stride)
                 terms.append(
                     defeat_losses(
                         teacher,

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pgd_core.distill.attention import spatial_attention
 from pgd_core.distill.distances import weighted_squared_error
 from pgd_core.distill.inputs import DetectorView, GroundTruth, Scene, Setting
-from pgd_core.distill.level_masks import covered_rows_and_columns, usable_cells
+from pgd_core.distill.level_masks import covered_cells, usable_cells
 from pgd_core.distill.levels import paired_levels
 from pgd_core.distill.presets import check_numbers, preset_of
 from pgd_core.distill.weighting import normalise
@@ -98,10 +98,8 @@ def object_weights(
     if boxes.shape[1] == 0:
         return boxes.new_zeros(len(boxes), *size)
     first, last = boxes[..., :2].floor(), boxes[..., 2:].ceil()
-    rows, columns = covered_rows_and_columns(first, last, size)
-    rows = rows & truth.valid[..., None]
-    share = 1 / (last - first + 1).prod(dim=-1)
-    covered = rows[..., :, None] & columns[..., None, :]
+    share = truth.valid / (last - first + 1).prod(dim=-1)
+    covered = covered_cells(first, last, size)
     return torch.where(covered, share[..., None, None], 0.0).amax(dim=1)
 
 
@@ -182,10 +180,19 @@ class FocalGlobalDistillation(nn.Module):
         focal, relation = [], []
         with torch.autocast(scene.predictions.points.device.type, enabled=False):
             pairs = paired_levels("neck's features", teacher_view.neck, student_view.neck, sizes)
-            for (teacher, student), stride, is_usable, teacher_context, student_context in zip(
-                pairs, self.strides, usable, self.teacher_context, self.student_context, strict=True
+            for (
+                teacher,
+                student,
+            ), size, stride, is_usable, teacher_context, student_context in zip(
+                pairs,
+                sizes,
+                self.strides,
+                usable,
+                self.teacher_context,
+                self.student_context,
+                strict=True,
             ):
-                weights = object_weights(scene.truth, teacher.shape[2:], stride).to(teacher.dtype)
+                weights = object_weights(scene.truth, size, stride).to(teacher.dtype)
                 background = normalise((is_usable & (weights == 0)).to(teacher.dtype))
                 focal.append(
                     focal_losses(teacher, student, weights * is_usable, background, self.hyper)

@@ -12,6 +12,7 @@ from pgd_core.distill import (
     PgdParameters,
     PredictionGuidedDistillation,
     Scene,
+    Setting,
     TeacherPredictions,
     TowerFeatures,
 )
@@ -20,6 +21,18 @@ from pgd_core.distill import (
 def view_of_towers(towers: TowerFeatures) -> DetectorView:
     """A view whose neck gives what the classification tower gives; no head output."""
     return DetectorView(neck=towers.cls, towers=towers, class_logits=[], box_outputs=[])
+
+
+def view_of_neck(neck: list[Tensor], class_logits: list[Tensor] | None = None) -> DetectorView:
+    """A view with a neck and a head's class logits, for methods that look at these."""
+    return DetectorView(neck, TowerFeatures([], []), class_logits or [], box_outputs=[])
+
+
+def setting(
+    detector: str = "fcos", channels: int = 3, strides: tuple[int, ...] = (8, 16)
+) -> Setting:
+    """Two detectors of one kind with narrow necks, on COCO."""
+    return Setting(detector, "resnet", "coco", channels, strides)
 
 
 def pgd(
