@@ -180,24 +180,16 @@ class FocalGlobalDistillation(nn.Module):
         focal, relation = [], []
         with torch.autocast(scene.predictions.points.device.type, enabled=False):
             pairs = paired_levels("neck's features", teacher_view.neck, student_view.neck, sizes)
-            for (
-                teacher,
-                student,
-            ), size, stride, is_usable, teacher_context, student_context in zip(
-                pairs,
-                sizes,
-                self.strides,
-                usable,
-                self.teacher_context,
-                self.student_context,
-                strict=True,
+            blocks = zip(self.teacher_context, self.student_context, strict=True)
+            for (teacher, student), (of_teacher, of_student), size, stride, is_usable in zip(
+                pairs, blocks, sizes, self.strides, usable, strict=True
             ):
                 weights = object_weights(scene.truth, size, stride).to(teacher.dtype)
                 background = normalise((is_usable & (weights == 0)).to(teacher.dtype))
                 focal.append(
                     focal_losses(teacher, student, weights * is_usable, background, self.hyper)
                 )
-                distance = teacher_context(teacher) - student_context(student)
+                distance = of_teacher(teacher) - of_student(student)
                 relation.append(self.hyper.lambda_global / len(teacher) * distance.square().sum())
             on_objects, elsewhere, attention = torch.stack(focal).sum(dim=0)
         return {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from tests.pgd_core.distill.views import setting, view_of_neck
 METHODS = ("fgd", "defeat", "frs")
 MakePredictions = Callable[..., TeacherPredictions]
 Sizes = tuple[tuple[int, int], ...]
+Part = TypeVar("Part", TeacherPredictions, GroundTruth)
 
 pytestmark = pytest.mark.parametrize("name", METHODS)
 
@@ -166,6 +169,35 @@ def test_half_precision_is_compared_in_float32_under_autocast(
         assert value.dtype == torch.float32
         torch.testing.assert_close(value.double(), exact[key], rtol=1e-5, atol=0)
     assert all(gradient.dtype == dtype and gradient.isfinite().all() for gradient in found)
+
+
+def test_a_step_stays_on_its_device_and_waits_for_no_value(
+    name: str,
+    make_predictions: MakePredictions,
+    truth: GroundTruth,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tensors on the meta device have no values, and none on another device may join them."""
+    monkeypatch.setattr(torch, "autocast", lambda *_args, **_more: nullcontext())  # knows no meta
+    batch = make_batch(name, make_predictions(), truth)
+    teacher, student = (
+        view_of_neck(
+            *(
+                [level.detach().to("meta").requires_grad_() for level in levels]
+                for levels in (view.neck, view.class_logits)
+            )
+        )
+        for view in (batch.teacher, batch.student)
+    )
+    scene = Scene(on_meta(batch.scene.predictions), on_meta(truth), batch.scene.iteration)
+    losses = batch.method.to("meta")(teacher, student, scene)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(value.device.type == "meta" for value in losses.values())
+
+
+def on_meta(parts: Part) -> Part:
+    tensors = {key: v.to("meta") for key, v in vars(parts).items() if isinstance(v, Tensor)}
+    return replace(parts, **tensors)
 
 
 def test_two_runs_give_the_same_bits(
