@@ -131,7 +131,7 @@ def submit(
 def ls(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    kind: Annotated[str | None, typer.Option(help="train, distill or evaluate.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, distill, evaluate or analyse.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.job import CheckState, Dataset, Teacher
 from pgd_core.jobs.methods import refuse_unserved
 from pgd_core.jobs.protocols import LibraryStore
-from pgd_core.jobs.spec import DistillJob, EvaluateJob, JobSpec, TrainJob
+from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, JobSpec, TrainJob
 
 
 def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
@@ -34,7 +34,7 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
 
 
 def _check_weights(spec: JobSpec, folder: Path) -> None:
-    if isinstance(spec, EvaluateJob):
+    if isinstance(spec, EvaluateJob | AnalyseJob):
         return
     if isinstance(spec, TrainJob):
         backbone, pointer = spec.model.backbone, "/model/backbone"

@@ -35,4 +35,14 @@ JOB_EXAMPLES: dict[str, Example] = {
         "summary": "Measure a teacher on the validation pictures",
         "value": {"kind": "evaluate", "dataset": _DATASET, "teacher": _TEACHER},
     },
+    "analyse": {
+        "summary": "Draw where a teacher predicts well, and what hiding its best predictions costs",
+        "value": {
+            "kind": "analyse",
+            "dataset": _DATASET,
+            "teacher": _TEACHER,
+            "pictures": 8,
+            "hide_percents": [0, 0.5, 1, 2, 5, 10],
+        },
+    },
 }

@@ -29,7 +29,7 @@ class JobsQuery(PageQuery):
     """Which jobs."""
 
     state: JobState | None = None
-    kind: Literal["train", "distill", "evaluate"] | None = None
+    kind: Literal["train", "distill", "evaluate", "analyse"] | None = None
 
 
 class SeriesQuery(Strict):

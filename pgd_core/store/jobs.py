@@ -150,9 +150,9 @@ class SqlJobStore(JobHistory):
         self, claim: Claim, lease: timedelta, lines: Sequence[ProgressLine] = ()
     ) -> Orders:
         values: dict[str, Any] = {"lease_expires_at": database_now(lease)}
-        training = [line for line in lines if line.type == "train"]
-        if training:
-            values["progress"] = line_as_json(training[-1])
+        telling = [line for line in lines if line.says_how_far]
+        if telling:
+            values["progress"] = line_as_json(telling[-1])
         renew = (
             update(JobRow)
             .where(

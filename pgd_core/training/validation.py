@@ -43,8 +43,13 @@ def validate(
     _share_buffers(model)
     found = predict(model, loader, category_ids(annotations), after_batch)
     shares = dist.all_gather_object(found)
-    metrics = coco_metrics(annotations, [d for share in shares for d in share])
-    return {NAMES.get(name, name): value for name, value in asdict(metrics).items()}
+    return named_metrics(annotations, [d for share in shares for d in share])
+
+
+def named_metrics(annotations: Path, found: list[Detections]) -> dict[str, Any]:
+    """COCO metrics in percent, under COCO's own names."""
+    metrics = asdict(coco_metrics(annotations, found))
+    return {NAMES.get(name, name): value for name, value in metrics.items()}
 
 
 @torch.no_grad()
@@ -61,7 +66,7 @@ def predict(
     try:
         for batch in loader:
             for sample in cast(Any, model).val_step(batch):
-                found.append(_detections(sample, category_ids))
+                found.append(detections(sample.img_id, sample.pred_instances, category_ids))
             after_batch()
     finally:
         model.train(was_training)
@@ -75,10 +80,11 @@ def _share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer)
 
 
-def _detections(sample: Any, category_ids: list[int]) -> Detections:
-    instances = sample.pred_instances.cpu().numpy()
+def detections(image_id: int, found: Any, category_ids: list[int]) -> Detections:
+    """MMDetection's instances of one picture, boxes in pixels of the original, as ours."""
+    instances = found.cpu().numpy()
     return Detections(
-        image_id=int(sample.img_id),
+        image_id=int(image_id),
         boxes=instances.bboxes.astype("float64"),
         scores=instances.scores.astype("float64"),
         category_ids=torch.tensor(category_ids).numpy()[instances.labels],
