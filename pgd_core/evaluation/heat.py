@@ -43,7 +43,7 @@ def mask_rows(look: DenseLook, images: Sequence[int], hyper: PgdParameters) -> l
     rows = []
     for image in images:
         objects = int(look.truth.valid[image].sum())
-        columns = {name: mask[image].expand(objects, -1) for name, mask in masks.items()}
+        columns = {str(name): mask[image].expand(objects, -1) for name, mask in masks.items()}
         rows.append(_row(look, image, columns))
     return rows
 

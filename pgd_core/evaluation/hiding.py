@@ -61,7 +61,7 @@ def detect_without(
     class_scores, *others = outputs
     sizes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in class_scores)
     masked = [
-        scores.masked_fill(at_level[:, None], -math.inf)
+        scores.clone().masked_fill_(at_level[:, None], -math.inf)  # clone: the same memory layout
         for scores, at_level in zip(class_scores, split_levels(hidden, sizes), strict=True)
     ]
     with torch.no_grad():

@@ -1,22 +1,14 @@
 """A job of kind `analyse`: every validation picture once through the teacher.
 
-Leaves in its work folder, to be published:
-
-    quality_heat.png       quality scores over pictures (Fig. 2)
-    strategy_masks.png     where each strategy would distil (Fig. 1)
-    hide_curve.png, .csv   AP without the best predictions (Fig. 3)
-    objects.png, .csv      how each object's quality is spread
+One forward pass a picture serves everything: drawings, each object's numbers, and the boxes that
+are found without each share of the best predictions. `analysis_outputs` says what is published.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import shutil
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,32 +16,27 @@ from typing import Any, cast
 from mmengine import dist
 from torch import nn
 
-from pgd_core.detectors.build import STRIDES
 from pgd_core.distill import PgdParameters
 from pgd_core.errors import InvalidSpec
 from pgd_core.evaluation.concentration import ObjectRow, object_rows, summary
-from pgd_core.evaluation.curves import curve_picture
 from pgd_core.evaluation.dense import DenseLook, look_at
 from pgd_core.evaluation.detections import Detections
 from pgd_core.evaluation.heat import mask_rows, quality_row
 from pgd_core.evaluation.hiding import best_of_objects, detect_without, hidden_positions
-from pgd_core.evaluation.sheets import HeatRow, heat_sheet, spread_picture
-from pgd_core.jobs.run import WORK_FOLDER
+from pgd_core.evaluation.sheets import HeatRow
 from pgd_core.jobs.spec import AnalyseJob
+from pgd_core.training.analysis_outputs import LEVELS, SERIES, Curve, write_analysis
 from pgd_core.training.data import category_ids, val_loader
 from pgd_core.training.progress import Reporter
 from pgd_core.training.validation import detections, named_metrics
 from pgd_core.training.variant import Context
 
-LEVELS = tuple(f"P{round(math.log2(stride))}" for stride in STRIDES)
 LOOKING = 0.8  # share of the job that the pictures are; the rest are COCO's metrics
 LINES = 40  # of progress while the pictures are looked at
 NUMBERS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
-SERIES = {"boxes": "of the positions inside objects' boxes", "picture": "of all positions"}
 
 Case = tuple[str, float]  # what a share is of, percent
 NOTHING: Case = ("", 0)
-Curve = list[dict[str, Any]]  # a row for each percent
 
 
 @dataclass
@@ -81,23 +68,21 @@ def analyse(context: Context, job: AnalyseJob) -> dict[str, Any]:
     for share in dist.all_gather_object(_look_at_all(context, job)):
         notes.add(share)
     metrics = _metrics(context, job, notes)
-    curves = {among: _curve(among, job, notes, metrics) for among in job.hide_among}
+    curves: dict[str, Curve] = {
+        among: _curve(among, job, notes, metrics) for among in job.hide_among
+    }
     objects = {
         branch: summary([row for row in notes.objects if row.branch == branch], LEVELS)
         for branch in _xi(job)
     }
     if dist.is_main_process():
         context.reporter.stage("drawing")
-        _write(context.folder, notes, curves)
+        heats, masks = ([rows[i] for i in sorted(rows)] for rows in (notes.heats, notes.masks))
+        write_analysis(context.folder, notes.objects, curves, heats, masks)
     return {
         "detector": {"metrics": metrics[NOTHING]},
         "analysis": {"hide": curves, "objects": objects, "drawn_images": sorted(notes.heats)},
     }
-
-
-def analysis_files(folder: Path) -> list[Path]:
-    """What an analysis left in an attempt's folder; nothing where there was none."""
-    return sorted((folder / WORK_FOLDER / "analysis").glob("*"))
 
 
 def _xi(job: AnalyseJob) -> dict[str, float]:
@@ -221,44 +206,3 @@ def _curve(among: str, job: AnalyseJob, notes: Notes, metrics: dict[Case, dict[s
         }
         for case in cases
     ]
-
-
-def _write(folder: Path, notes: Notes, curves: Mapping[str, Curve]) -> None:
-    to = folder / WORK_FOLDER / "analysis"
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
-    _write_csv(to / "objects.csv", [row.as_csv(LEVELS) for row in notes.objects])
-    spread_picture(notes.objects, LEVELS, to / "objects.png")
-    if curves:
-        rows = [{"among": among, **row} for among, curve in curves.items() for row in curve]
-        _write_csv(to / "hide_curve.csv", rows)
-        _draw_curves(curves, to / "hide_curve.png")
-    if notes.heats:
-        heats, masks = ([rows[i] for i in sorted(rows)] for rows in (notes.heats, notes.masks))
-        title = "Quality of the teacher's predictions: the greatest over levels and objects"
-        heat_sheet(heats, to / "quality_heat.png", title=title, scale_title="quality q (Eq. 1)")
-        title = "Where each strategy distils: the greatest importance over levels, classification branch"
-        heat_sheet(masks, to / "strategy_masks.png", title=title, scale_title="importance I")
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
-    curve_picture(
-        {
-            SERIES[among]: [
-                (row["percent"], math.nan if row["AP"] is None else row["AP"]) for row in curve
-            ]
-            for among, curve in curves.items()
-        },
-        path,
-        title="AP when the best predictions by quality are hidden before NMS",
-        x_label="hidden (%)",
-        y_label="AP (%)",
-        from_zero=True,
-    )

@@ -16,7 +16,8 @@ from pgd_core.detectors.build import build_detector
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import AnalyseJob, EvaluateJob, InputSpec
-from pgd_core.training.analysis import analyse, analysis_files
+from pgd_core.training.analysis import analyse
+from pgd_core.training.analysis_outputs import analysis_files
 from pgd_core.training.artifacts import write_outputs
 from pgd_core.training.data import val_loader, with_prepared_annotations
 from pgd_core.training.hooks import StopRequest
