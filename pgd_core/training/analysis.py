@@ -36,7 +36,7 @@ LINES = 40  # of progress while the pictures are looked at
 NUMBERS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L")
 
 Case = tuple[str, float]  # what a share is of, percent
-NOTHING: Case = ("", 0)
+NOTHING: Case = ("", 0.0)
 
 
 @dataclass

@@ -118,7 +118,7 @@ def test_a_teacher_is_analysed_and_everything_is_published(
         assert (first["hidden_positions"], last["hidden_percent"]) == (0, 100)
     assert analysis["hide"]["picture"][-1]["AP"] == 0  # nothing is left to find
     with (outputs / "hide_curve.csv").open() as file:
-        assert [row["percent"] for row in csv.DictReader(file)] == ["0", "10.0", "100.0"] * 2
+        assert [row["percent"] for row in csv.DictReader(file)] == ["0.0", "10.0", "100.0"] * 2
 
     objects = len(json.loads(files.val_annotations.read_bytes())["annotations"])
     assert analysis["objects"]["cls"]["all"]["objects"] == objects
