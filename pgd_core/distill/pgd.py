@@ -11,6 +11,13 @@ from pgd_core.distill.parameters import PgdParameters
 from pgd_core.distill.strategies import most_positions
 from pgd_core.distill.weighting import DistillationMasks, distillation_masks, split_levels
 
+_OF_CLASSIFICATION = ("feature", "spatial_attention", "channel_attention")
+_TERMS = {
+    "neck": _OF_CLASSIFICATION,
+    "cls": _OF_CLASSIFICATION,
+    "reg": ("feature", "attention"),
+}
+
 
 class PredictionGuidedDistillation(nn.Module):
     """The distillation loss of PGD (Eq. 10), term by term, for one batch.
@@ -38,27 +45,28 @@ class PredictionGuidedDistillation(nn.Module):
         }
         for part, (teacher, student) in features.items():
             check_features_fit(part, teacher, student, predictions.level_sizes)
-        losses: dict[str, Tensor] = {}
         with torch.autocast(predictions.points.device.type, enabled=False):
             masks = distillation_masks(predictions, scene.truth, hyper)
+            terms = {}
             for part, pair in features.items():
                 teacher, student = (_full_precision(levels) for levels in pair)
-                if part == "reg":
-                    losses |= self._regression(teacher, student, masks, scene)
-                else:
-                    losses |= self._classification(part, teacher, student, masks, scene)
-        return losses
+                of_part = self._regression if part == "reg" else self._classification
+                terms[part] = of_part(teacher, student, masks, scene)
+            return {
+                f"loss_pgd_{part}_{name}": value
+                for part, levels in terms.items()
+                for name, value in zip(_TERMS[part], torch.stack(levels).sum(dim=0), strict=True)
+            }
 
     def _classification(
         self,
-        part: str,  # neck or cls
         teacher: list[Tensor],  # per level (N, C, H_l, W_l)
         student: list[Tensor],  # per level (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
-    ) -> dict[str, Tensor]:
+    ) -> list[Tensor]:  # per level (3,)
         sizes = scene.predictions.level_sizes
-        terms = [
+        return [
             cls_losses(of_teacher, of_student, importance, background, self.hyper, level_weight)
             for of_teacher, of_student, importance, background, level_weight in zip(
                 teacher,
@@ -69,12 +77,6 @@ class PredictionGuidedDistillation(nn.Module):
                 strict=True,
             )
         ]
-        feature, spatial, channel = torch.stack(terms).sum(dim=0)
-        return {
-            f"loss_pgd_{part}_feature": feature,
-            f"loss_pgd_{part}_spatial_attention": spatial,
-            f"loss_pgd_{part}_channel_attention": channel,
-        }
 
     def _regression(
         self,
@@ -82,19 +84,16 @@ class PredictionGuidedDistillation(nn.Module):
         student: list[Tensor],  # per level (N, C, H_l, W_l)
         masks: DistillationMasks,
         scene: Scene,
-    ) -> dict[str, Tensor]:
+    ) -> list[Tensor]:  # per level (2,)
+        objects, positions = scene.truth.boxes.shape[1], scene.predictions.points.shape[0]
+        most_keys = most_positions(self.hyper, objects, positions)
         importances = split_levels(masks.reg_importance, scene.predictions.level_sizes)
-        most_keys = most_positions(
-            self.hyper, scene.truth.boxes.shape[1], scene.predictions.points.shape[0]
-        )
-        terms = [
+        return [
             reg_losses(of_teacher, of_student, importance, most_keys, self.hyper)
             for of_teacher, of_student, importance in zip(
                 teacher, student, importances, strict=True
             )
         ]
-        feature, attention = torch.stack(terms).sum(dim=0)
-        return {"loss_pgd_reg_feature": feature, "loss_pgd_reg_attention": attention}
 
 
 def _features(view: DetectorView, part: str) -> list[Tensor]:

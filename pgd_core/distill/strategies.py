@@ -147,7 +147,8 @@ def density_weights(
 def _from_centres(
     candidates: Candidates,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # dx, dy (N, G, A) and width, height (N, G, 1)
-    x1, y1, x2, y2 = candidates.boxes[..., None].unbind(dim=-2)
+    boxes = candidates.boxes.to(candidates.points.dtype)
+    x1, y1, x2, y2 = boxes[..., None].unbind(dim=-2)
     x, y = candidates.points.unbind(dim=-1)
     return x - (x1 + x2) / 2, y - (y1 + y2) / 2, x2 - x1, y2 - y1
 

@@ -11,6 +11,7 @@ from pgd_core.detectors.build import build_detector
 from pgd_core.detectors.distiller import Distiller
 from pgd_core.detectors.taps import tap
 from pgd_core.distill import PgdParameters, PredictionGuidedDistillation
+from pgd_core.distill.parameters import Branches
 from pgd_core.jobs.spec import DetectorName
 from tests.pgd_core.detectors.batches import CLASSES, batch, small_spec
 
@@ -48,6 +49,18 @@ def test_a_student_that_is_its_teacher_has_no_distillation_loss(detector: str) -
     model.student.eval()  # BatchNorm's batch statistics are no difference of the weights
     losses = model(**model.data_preprocessor(batch(), True), mode="loss")
     assert all(losses[name].item() == 0 for name in losses if name.startswith("loss_pgd"))
+
+
+@pytest.mark.parametrize(
+    ("branches", "terms"), [("neck", 3), ("cls", 3), ("reg", 2), ("cls+reg", 5)]
+)
+def test_each_branch_finds_its_features_in_a_detector(branches: Branches, terms: int) -> None:
+    model = distiller()
+    model.method = PredictionGuidedDistillation(PgdParameters(branches=branches, strategy="box"))
+    losses = model(**model.data_preprocessor(batch(), True), mode="loss")
+    of_method = [losses[name] for name in losses if name.startswith("loss_pgd")]
+    assert len(of_method) == terms
+    assert all(loss.item() > 0 and loss.requires_grad for loss in of_method)
 
 
 def test_the_teacher_is_in_no_state_dict_no_parameter_and_always_evaluates() -> None:

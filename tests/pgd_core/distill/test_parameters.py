@@ -104,6 +104,8 @@ def test_given_level_weights_must_be_one_a_level() -> None:
         ("delta", float("inf")),
         ("level_weights", (1.0, -1.0)),
         ("profile", "papper"),
+        ("strategy", "bogus"),
+        ("branches", "reg+cls"),
     ],
 )
 def test_an_impossible_value_is_refused_by_name(field: str, value: object) -> None:

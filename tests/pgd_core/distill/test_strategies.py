@@ -191,7 +191,7 @@ def test_centre_takes_the_middle_fifth_of_each_side() -> None:
 
 
 def test_centre_takes_the_nearest_position_where_the_middle_holds_none() -> None:
-    importance = importance_of("centre", one_object([2, 2, 16, 14]))
+    importance = importance_of("centre", one_object([2, 2, 16, 16]))
     assert importance.nonzero().tolist() == [[1, 1]]
 
 
