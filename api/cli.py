@@ -157,7 +157,9 @@ def submit(
 def ls(
     context: typer.Context,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    kind: Annotated[str | None, typer.Option(help="train, distill, evaluate, study …")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="train, distill, evaluate, analyse or study.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: Json = False,
 ) -> None:

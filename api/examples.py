@@ -48,4 +48,14 @@ JOB_EXAMPLES: dict[str, Example] = {
             "training": {"epochs": 12, "batch_size": 16},
         },
     },
+    "analyse": {
+        "summary": "Draw where a teacher predicts well, and what hiding its best predictions costs",
+        "value": {
+            "kind": "analyse",
+            "dataset": _DATASET,
+            "teacher": _TEACHER,
+            "pictures": 8,
+            "hide_percents": [0, 0.5, 1, 2, 5, 10],
+        },
+    },
 }

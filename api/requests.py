@@ -29,7 +29,7 @@ class JobsQuery(PageQuery):
     """Which jobs."""
 
     state: JobState | None = None
-    kind: Literal["train", "distill", "evaluate", "study"] | None = None
+    kind: Literal["train", "distill", "evaluate", "analyse", "study"] | None = None
 
 
 class SeriesQuery(Strict):

@@ -16,6 +16,7 @@ def curve_picture(
     title: str = "",
     x_label: str = "epoch",
     y_label: str = "",
+    from_zero: bool = False,  # so that a fall is seen at its true share
 ) -> None:
     """A PNG with one line for each series; a NaN leaves a hole."""
     from matplotlib.figure import Figure  # slow to import; without pyplot there is no window
@@ -33,6 +34,8 @@ def curve_picture(
             markersize=4,
         )
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    if from_zero:
+        axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if series:

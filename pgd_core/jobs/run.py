@@ -97,6 +97,11 @@ class ProgressLine(BaseModel):
     images_per_s: float | None = None
     metrics: dict[str, Any] = {}
 
+    @property
+    def says_how_far(self) -> bool:
+        """Whether the job's own progress follows it: a step of training, or a measured stage."""
+        return self.type == "train" or (self.type == "stage" and self.done > 0)
+
 
 class Outcome(BaseModel):
     """How an attempt ended, by the trainer's own word."""

@@ -41,7 +41,6 @@ from pgd_core.store.rows import job_of, line_as_json
 from pgd_core.store.tables import JobRow, ProgressRow
 from pgd_core.store.times import database_now
 
-
 # Workers that one round wakes in a pool; a worker that is awake goes on by itself.
 _HINTS_AT_ONCE = 64
 
@@ -145,9 +144,9 @@ class SqlJobStore(JobHistory):
         self, claim: Claim, lease: timedelta, lines: Sequence[ProgressLine] = ()
     ) -> Orders:
         values: dict[str, Any] = {"lease_expires_at": database_now(lease)}
-        training = [line for line in lines if line.type == "train"]
-        if training:
-            values["progress"] = line_as_json(training[-1])
+        telling = [line for line in lines if line.says_how_far]
+        if telling:
+            values["progress"] = line_as_json(telling[-1])
         renew = (
             update(JobRow)
             .where(

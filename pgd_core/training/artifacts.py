@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,8 +52,15 @@ mmcv nothing else is needed.
 '''
 
 
-def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any], to: Path) -> None:
-    """Fill `to`/outputs; the manifest, with every file's checksum, comes last."""
+def write_outputs(
+    run: RunSpec,
+    variants: list[Variant],
+    result: dict[str, Any],
+    to: Path,
+    more: Iterable[Path] = (),
+) -> None:
+    """Fill `to`/outputs, `more` files included; the manifest, with every file's checksum, comes
+    last."""
     outputs = to / OUTPUTS_FOLDER
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(parents=True)
@@ -62,6 +70,8 @@ def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any],
         write_detector(run, trained_spec(run), weights, outputs, name)
     if variants:
         shutil.copy(operators.__file__, outputs / OPERATORS)
+    for path in more:
+        shutil.copy(path, outputs)
     _write_json(outputs / "metrics.json", result)
     _write_json(outputs / "spec.json", run.job.model_dump(mode="json"))
     _write_json(outputs / "manifest.json", _manifest(run, outputs))

@@ -73,6 +73,12 @@ def val_pipeline(spec: InputSpec) -> list[Config]:
     ]
 
 
+def truth_pipeline(spec: InputSpec) -> list[Config]:
+    """The same pictures with their objects, whose boxes are in pixels of the resized picture."""
+    read, *rest = val_pipeline(spec)
+    return [read, {"type": "LoadAnnotations", "with_bbox": True}, *rest]
+
+
 def train_loader(
     files: DatasetFiles,
     spec: InputSpec,
@@ -111,10 +117,12 @@ def val_loader(
     workers: int,
     rank: int = 0,
     world_size: int = 1,
+    with_objects: bool = False,
 ) -> DataLoader[Any]:
     """Every validation picture once, shared out to the processes."""
+    pipeline = truth_pipeline(spec) if with_objects else val_pipeline(spec)
     coco = _dataset(
-        files.val_annotations, files.val_images, files.classes, val_pipeline(spec), test_mode=True
+        files.val_annotations, files.val_images, files.classes, pipeline, test_mode=True
     )
     share = Subset(Pictures(coco), range(rank, len(coco), world_size))
     return _loader(share, workers, batch_size=batch_size)

@@ -15,7 +15,9 @@ from torch import nn
 from pgd_core.detectors.build import build_detector
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
-from pgd_core.jobs.spec import EvaluateJob, InputSpec
+from pgd_core.jobs.spec import AnalyseJob, EvaluateJob, InputSpec
+from pgd_core.training.analysis import analyse
+from pgd_core.training.analysis_outputs import analysis_files
 from pgd_core.training.artifacts import write_outputs
 from pgd_core.training.data import val_loader, with_prepared_annotations
 from pgd_core.training.hooks import StopRequest
@@ -49,7 +51,9 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         )
         teacher.to(get_device())
     context = Context(run, folder, reporter, stop, teacher)
-    if teacher is not None and getattr(run.job, "measure_teacher", True):
+    if isinstance(run.job, AnalyseJob):
+        result |= analyse(context, run.job)
+    elif teacher is not None and getattr(run.job, "measure_teacher", True):
         name = "detector" if isinstance(run.job, EvaluateJob) else "teacher"
         result[name] = _measure_teacher(context, teacher)
         stop.check()
@@ -62,7 +66,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         result["gain"] = _gain(result)
     if dist.is_main_process():
         reporter.stage("writing the outputs")
-        write_outputs(run, variants(run), result, folder)
+        write_outputs(run, variants(run), result, folder, analysis_files(folder))
     dist.barrier()
     return result
 
@@ -70,7 +74,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
 def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
     run = context.run
     context.reporter.stage("evaluating the teacher", "teacher")
-    training = run.job if isinstance(run.job, EvaluateJob) else run.job.training
+    training = run.job if isinstance(run.job, EvaluateJob | AnalyseJob) else run.job.training
     loader = val_loader(
         run.dataset,
         run.job.input,

@@ -22,9 +22,15 @@ class Reporter:
     _steps_seen: int = 0  # made by this process: a resumed run must not count the others
     _last_step: int | None = None
 
-    def stage(self, message: str, variant: str = "") -> None:
-        """Say what is being done."""
-        self._write(ProgressLine(type="stage", at=_now(), variant=variant, message=message))
+    def stage(
+        self, message: str, variant: str = "", *, done: float = 0.0, eta_s: float | None = None
+    ) -> None:
+        """Say what is being done, and of a stage that can be measured how far the job is."""
+        self._write(
+            ProgressLine(
+                type="stage", at=_now(), variant=variant, message=message, done=done, eta_s=eta_s
+            )
+        )
 
     def training(self, variant: str, step: int, **values: Any) -> None:
         """After a step of training."""

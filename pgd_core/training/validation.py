@@ -49,8 +49,13 @@ def validate(
     _share_buffers(model)
     found = predict(model, loader, category_ids(files.val_annotations), after_batch)
     shares = dist.all_gather_object(found)
-    metrics = _metrics(files, [detections for share in shares for detections in share])
-    return {NAMES.get(name, name): value for name, value in asdict(metrics).items()}
+    return named_metrics(files, [d for share in shares for d in share])
+
+
+def named_metrics(files: DatasetFiles, found: list[Detections]) -> dict[str, Any]:
+    """The data set's own metrics in percent, under the names that people know."""
+    metrics = asdict(_metrics(files, found))
+    return {NAMES.get(name, name): value for name, value in metrics.items()}
 
 
 def _metrics(files: DatasetFiles, detections: list[Detections]) -> CocoMetrics | CrowdHumanMetrics:
@@ -73,7 +78,7 @@ def predict(
     try:
         for batch in loader:
             for sample in cast(Any, model).val_step(batch):
-                found.append(_detections(sample, category_ids))
+                found.append(detections(sample.img_id, sample.pred_instances, category_ids))
             after_batch()
     finally:
         model.train(was_training)
@@ -87,10 +92,11 @@ def _share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer)
 
 
-def _detections(sample: Any, category_ids: list[int]) -> Detections:
-    instances = sample.pred_instances.cpu().numpy()
+def detections(image_id: int, found: Any, category_ids: list[int]) -> Detections:
+    """MMDetection's instances of one picture, boxes in pixels of the original, as ours."""
+    instances = found.cpu().numpy()
     return Detections(
-        image_id=int(sample.img_id),
+        image_id=int(image_id),
         boxes=instances.bboxes.astype("float64"),
         scores=instances.scores.astype("float64"),
         category_ids=torch.tensor(category_ids).numpy()[instances.labels],

@@ -32,6 +32,26 @@ def test_a_submitted_job_is_answered_whole_and_its_pool_is_hinted(world):
     assert world.http.get(answer.headers["location"]).json() == job
 
 
+def test_an_analysis_is_queued_and_found_by_its_kind(world_with_weights):
+    world, _ = world_with_weights
+    spec = {"kind": "analyse", "dataset": world.dataset(), "teacher": world.teacher()}
+
+    job = world.http.post("/v1/jobs", json=spec).json()
+
+    assert job["spec"]["hide_among"] == ["boxes", "picture"]
+    found = world.http.get("/v1/jobs?kind=analyse").json()["items"]
+    assert [item["id"] for item in found] == [job["id"]]
+
+
+def test_an_analysis_with_a_teacher_of_other_classes_is_refused(world):
+    teacher = world.teacher(classes=("cat", "cow"))
+    spec = {"kind": "analyse", "dataset": world.dataset(), "teacher": teacher}
+
+    problem = problem_of(world.http.post("/v1/jobs", json=spec), 422, "invalid_spec")
+
+    assert problem["errors"][0]["pointer"] == "/teacher"
+
+
 def test_a_dead_redis_does_not_fail_the_submit_and_the_hint_stays_due(world):
     world.hints.dead = True
 

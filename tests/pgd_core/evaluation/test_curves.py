@@ -40,3 +40,10 @@ def test_odd_series_are_drawn_without_a_warning(
 ) -> None:
     curve_picture(series, tmp_path / "curve.png")
     assert _colours(tmp_path / "curve.png") > 1
+
+
+def test_a_curve_can_start_at_zero(tmp_path: Path) -> None:
+    series = {"AP": [(0.0, 40.0), (1.0, 39.0)]}
+    curve_picture(series, tmp_path / "own.png")
+    curve_picture(series, tmp_path / "zero.png", from_zero=True)
+    assert (tmp_path / "own.png").read_bytes() != (tmp_path / "zero.png").read_bytes()

@@ -22,6 +22,7 @@ DATASET = DatasetFiles(
     "job",
     [
         {"kind": "evaluate", "dataset": "d", "teacher": "t"},
+        {"kind": "analyse", "dataset": "d", "teacher": "t"},
         {"kind": "distill", "dataset": "d", "teacher": "t", "student": {"name": "resnet18"}},
     ],
 )

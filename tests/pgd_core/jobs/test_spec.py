@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pgd_core.jobs.spec import BackboneSpec, InputSpec
+from pgd_core.jobs.spec import AnalyseJob, BackboneSpec, InputSpec
 
 
 def test_a_resnet_has_four_stages_to_freeze_and_mobilenet_seven() -> None:
@@ -18,3 +18,16 @@ def test_each_of_several_short_sides_is_a_size_that_a_picture_can_have(short: in
     assert InputSpec(multi_scale_short_sides=(640, 800)).multi_scale_short_sides == (640, 800)
     with pytest.raises(ValidationError, match="multi_scale_short_sides"):
         InputSpec(multi_scale_short_sides=(640, short))
+
+
+@pytest.mark.parametrize("percents", [(), (1, 2), (0, 2, 1), (0, 1, 1), (0, 101), (0, -1)])
+def test_hidden_shares_rise_from_0_to_at_most_100(percents: tuple[float, ...]) -> None:
+    job = {"kind": "analyse", "dataset": "d", "teacher": "t"}
+    assert AnalyseJob.model_validate(job).hide_percents == tuple(range(11))
+    with pytest.raises(ValidationError, match="hide_percents"):
+        AnalyseJob.model_validate({**job, "hide_percents": percents})
+
+
+def test_a_share_is_of_one_thing_once() -> None:
+    with pytest.raises(ValidationError, match="names one twice"):
+        AnalyseJob(kind="analyse", dataset="d", teacher="t", hide_among=("boxes", "boxes"))

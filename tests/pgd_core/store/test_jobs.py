@@ -203,6 +203,16 @@ def test_events_are_numbered_and_can_be_read_on(jobs, spec):
     assert [event.sequence for event in jobs.events(job.id, limit=2)] == [1, 2]
 
 
+def test_a_stage_that_says_how_far_the_job_is_becomes_its_progress_and_another_does_not(jobs, spec):
+    job, lease = running(jobs, spec)
+    measured = ProgressLine(type="stage", at=AT, message="looked at 40 %", done=0.4, eta_s=9.0)
+    plain = ProgressLine(type="stage", at=AT, message="drawing")
+
+    jobs.heartbeat(lease, MINUTE, [measured, plain])
+
+    assert jobs.get(job.id).progress["done"] == 0.4
+
+
 def test_a_heartbeat_renews_the_lease_and_stores_progress(jobs, spec):
     job, lease = running(jobs, spec)
     before = jobs.get(job.id).lease_expires_at
