@@ -37,3 +37,12 @@ def channel_attention(
     # A softmax in one buffer: towers are large, and fresh memory costs more than the arithmetic.
     attention.sub_(attention.amax(dim=1, keepdim=True)).exp_()
     return attention.mul_(feature.shape[1] / attention.sum(dim=1, keepdim=True))
+
+
+def map_channel_attention(
+    feature: Tensor,  # (N, C, H, W)
+    tau: float,
+) -> Tensor:  # (N, C), mean 1 over the channels
+    """A = C * softmax over channels of mean_hw abs(F) / tau, one value a channel and image."""
+    strength = feature.abs().mean(dim=(2, 3))
+    return feature.shape[1] * (strength / tau).softmax(dim=1)

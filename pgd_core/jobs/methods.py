@@ -147,6 +147,31 @@ _OPTIONS: tuple[type[MethodOptions], ...] = (
         w_class=_weight("Weight of the class probabilities"),
         warm_up_iterations=_iterations("Iterations over which both weights grow from 0"),
     ),
+    _method(
+        "fkd",
+        "FKD",
+        alpha=_weight("Weight of the features"),
+        beta=_weight("Weight of the pooled features"),
+        gamma=_weight("Weight of the relations between positions"),
+        tau=_temperature("Temperature of the attention maps"),
+    ),
+    _method(
+        "fgfi",
+        "FGFI",
+        detectors=WITH_ANCHORS,
+        weight=_weight("Weight of the features near objects"),
+        idle_iterations=_iterations("Iterations before the loss begins"),
+    ),
+    _method(
+        "ld",
+        "LD",
+        detectors=WITH_DISTRIBUTIONS,
+        w_box=_weight("Weight of the boxes' distributions"),
+        w_class=_weight("Weight of the classes"),
+        w_feature=_weight("Weight of the features near objects"),
+        tau_box=_temperature("Temperature of the distributions"),
+        tau_class=_temperature("Temperature of the classes"),
+    ),
     NoMethod,
 )
 METHODS: dict[str, type[MethodOptions]] = {

@@ -23,7 +23,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pgd_core.distill.attention import spatial_attention
+from pgd_core.distill.attention import map_channel_attention, spatial_attention
 from pgd_core.distill.distances import weighted_squared_error
 from pgd_core.distill.inputs import DetectorView, GroundTruth, Scene, Setting
 from pgd_core.distill.level_masks import covered_cells, usable_cells
@@ -69,15 +69,6 @@ _PRESETS = {
     "fcos": _POINTS,
     "autoassign": _POINTS,
 }
-
-
-def map_channel_attention(
-    feature: Tensor,  # (N, C, H, W)
-    tau: float,
-) -> Tensor:  # (N, C), mean 1 over the channels
-    """A = C * softmax over channels of mean_hw abs(F) / tau, one value a channel and image."""
-    strength = feature.abs().mean(dim=(2, 3))
-    return feature.shape[1] * (strength / tau).softmax(dim=1)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from pgd_core.distill.methods import build_method
 from pgd_core.errors import InvalidSpec
 from tests.pgd_core.distill.views import setting, view_of_neck
 
-METHODS = ("fgd", "defeat", "frs")
+METHODS = ("fgd", "defeat", "frs", "fkd")
 MakePredictions = Callable[..., TeacherPredictions]
 Sizes = tuple[tuple[int, int], ...]
 Part = TypeVar("Part", TeacherPredictions, GroundTruth)
