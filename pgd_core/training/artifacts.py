@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file
 
-from pgd_core.detectors import operators
+from pgd_core.detectors import operators, timm_backbone
 from pgd_core.detectors.build import detector_config
 from pgd_core.jobs.run import OUTPUTS_FOLDER, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import DetectorSpec
@@ -31,14 +31,28 @@ NAMES = {  # of a variant's files
     "head_only": "head_only_student",
 }
 OPERATORS = "mmcv_operators.py"
-PACKAGES = ("torch", "mmdet", "mmcv", "mmcv-lite", "mmengine", "numpy", "pycocotools", "pgd")
+TIMM = "timm_backbone"
+PACKAGES = (
+    "torch",
+    "mmdet",
+    "mmcv",
+    "mmcv-lite",
+    "mmengine",
+    "numpy",
+    "pycocotools",
+    "timm",
+    "pgd",
+)
 HEADER = '''\
 """MMDetection config of {name}: `init_detector("{name}_config.py", "{name}.pth")`.
 
 With mmcv-lite, `import mmcv_operators` (the file beside this one) before mmdet; with a compiled
-mmcv nothing else is needed.
+mmcv nothing else is needed.{more}
 """
 '''
+FOR_TIMM = f"""
+Its backbone is timm's (`pip install timm`), by {TIMM}.py beside this file, which the line
+`custom_imports` below imports: put this folder on Python's path."""
 
 
 def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any], to: Path) -> None:
@@ -52,6 +66,8 @@ def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any],
         write_detector(run, trained_spec(run), weights, outputs, name)
     if variants:
         shutil.copy(operators.__file__, outputs / OPERATORS)
+        if trained_spec(run).backbone.timm_name is not None:
+            shutil.copy(timm_backbone.__file__, outputs / f"{TIMM}.py")
     _write_json(outputs / "metrics.json", result)
     _write_json(outputs / "spec.json", run.job.model_dump(mode="json"))
     _write_json(outputs / "manifest.json", _manifest(run, outputs))
@@ -66,7 +82,8 @@ def write_detector(
     checkpoint = {"state_dict": load_file(weights), "meta": meta}
     write_atomically(outputs / f"{name}.pth", lambda tmp: torch.save(checkpoint, tmp))
     config = inference_config(run, spec)
-    text = HEADER.format(name=name) + config.pretty_text
+    more = FOR_TIMM if spec.backbone.timm_name is not None else ""
+    text = HEADER.format(name=name, more=more) + config.pretty_text
     path = outputs / f"{name}_config.py"
     write_atomically(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
@@ -81,8 +98,10 @@ def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
         "test_mode": True,
     }
     model = detector_config(spec, len(run.dataset.classes), run.job.input.size_divisor)
+    imports = {"custom_imports": {"imports": [TIMM]}} if spec.backbone.timm_name else {}
     return Config(
         {
+            **imports,
             "default_scope": "mmdet",
             "model": model,
             "test_pipeline": pipeline,

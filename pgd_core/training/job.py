@@ -12,7 +12,7 @@ from mmengine.device import get_device
 from safetensors.torch import load_file
 from torch import nn
 
-from pgd_core.detectors.build import build_detector
+from pgd_core.detectors.build import build_detector, detector_config
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import EvaluateJob, InputSpec
@@ -37,6 +37,8 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     stop.listen()
     files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
     run = run.model_copy(update={"dataset": files})
+    if variants(run):  # what cannot be built is refused before the teacher is measured
+        detector_config(trained_spec(run), len(files.classes), run.job.input.size_divisor)
     teacher = None
     result: dict[str, Any] = {}
     if run.teacher is not None:
