@@ -18,3 +18,33 @@ def test_each_of_several_short_sides_is_a_size_that_a_picture_can_have(short: in
     assert InputSpec(multi_scale_short_sides=(640, 800)).multi_scale_short_sides == (640, 800)
     with pytest.raises(ValidationError, match="multi_scale_short_sides"):
         InputSpec(multi_scale_short_sides=(640, short))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet10t", "timm/mobilenetv3_small_100.lamb_in1k"])
+def test_a_network_of_timm_is_a_backbone_by_its_name_there(name: str) -> None:
+    spec = BackboneSpec(name=name, weights="file:w.safetensors", frozen_stages=-1)
+    assert spec.timm_name == name.removeprefix("timm/")
+    assert BackboneSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert BackboneSpec(name="resnet18").timm_name is None
+
+
+@pytest.mark.parametrize("name", ["resnet19", "timm/", "timm/../x", "timm/hf-hub:a/b", "timm/A b"])
+def test_a_name_that_no_backbone_can_have_is_refused_naming_the_ones_there_are(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"is none of resnet18, .*timm/NAME") as refused:
+        BackboneSpec(name=name)
+    assert refused.value.error_count() == 1
+    assert ("did you mean 'resnet18'?" in str(refused.value)) == (name == "resnet19")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"frozen_stages": 1}, "leave it out, or give -1"),
+        ({"frozen_stages": 0}, "leave it out, or give -1"),
+        ({"weights": "imagenet"}, "use 'file:NAME'"),
+        ({"width": 0.5}, "is for mobilenet_v2"),
+    ],
+)
+def test_what_is_unknown_of_timms_networks_is_refused(more: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        BackboneSpec(name="timm/resnet10t", **more)
