@@ -55,7 +55,9 @@ Its backbone is timm's (`pip install timm`), by {TIMM}.py beside this file, whic
 `custom_imports` below imports: put this folder on Python's path."""
 
 
-def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any], to: Path) -> None:
+def write_outputs(
+    run: RunSpec, variants: list[Variant], result: dict[str, Any], to: Path, pictures: list[Path]
+) -> None:
     """Fill `to`/outputs; the manifest, with every file's checksum, comes last."""
     outputs = to / OUTPUTS_FOLDER
     shutil.rmtree(outputs, ignore_errors=True)
@@ -68,6 +70,8 @@ def write_outputs(run: RunSpec, variants: list[Variant], result: dict[str, Any],
         shutil.copy(operators.__file__, outputs / OPERATORS)
         if trained_spec(run).backbone.timm_name is not None:
             shutil.copy(timm_backbone.__file__, outputs / f"{TIMM}.py")
+    for picture in pictures:
+        shutil.copy(picture, outputs / picture.name)
     _write_json(outputs / "metrics.json", result)
     _write_json(outputs / "spec.json", run.job.model_dump(mode="json"))
     _write_json(outputs / "manifest.json", _manifest(run, outputs))

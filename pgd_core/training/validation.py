@@ -38,12 +38,17 @@ def validate(
     loader: DataLoader[Any],
     annotations: Path,
     after_batch: Callable[[], None] = lambda: None,
+    on_found: Callable[[list[Detections]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """COCO metrics in percent, the same on every process; the model's mode is left as it was."""
+    """COCO metrics in percent, the same on every process; the model's mode is left as it was.
+
+    `on_found` is given what was found in all the pictures.
+    """
     _share_buffers(model)
-    found = predict(model, loader, category_ids(annotations), after_batch)
-    shares = dist.all_gather_object(found)
-    metrics = coco_metrics(annotations, [d for share in shares for d in share])
+    shares = dist.all_gather_object(predict(model, loader, category_ids(annotations), after_batch))
+    found = [detections for share in shares for detections in share]
+    metrics = coco_metrics(annotations, found)
+    on_found(found)
     return {NAMES.get(name, name): value for name, value in asdict(metrics).items()}
 
 

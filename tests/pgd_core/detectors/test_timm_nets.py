@@ -56,9 +56,7 @@ def test_weights_of_the_whole_network_go_where_its_features_have_them(name: str)
 def test_a_backbone_with_the_networks_weights_computes_what_the_network_does(name: str) -> None:
     whole = import_timm().create_model(name).eval()
     backbone = TimmBackbone(name, feature_levels(name).indices).eval()
-    load_whole(
-        backbone, weights_of_timm(name, backbone, whole.state_dict()), "it", WeightsUnusable
-    )
+    load_whole(backbone, weights_of_timm(name, backbone, whole.state_dict()), "it", WeightsUnusable)
     picture = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         assert torch.equal(backbone(picture)[-1], whole.forward_features(picture))
