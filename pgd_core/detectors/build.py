@@ -16,6 +16,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from pgd_core.detectors.timm_nets import feature_levels
 from pgd_core.jobs.spec import BackboneName, BackboneSpec, DetectorName, DetectorSpec
 
 Config = dict[str, Any]
@@ -41,6 +42,9 @@ def build_detector(
     model = MODELS.build(config)
     if spec.backbone.name is BackboneName.MOBILENET_V2:
         model.backbone.conv2.requires_grad_(False)  # the classifier's: computed, but no output
+    if spec.backbone.timm_name is not None:
+        for unused in feature_levels(spec.backbone.timm_name).unused:
+            model.backbone.get_parameter(unused).requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and (module.kernel_size, module.stride) == (
             (3, 3),
@@ -92,7 +96,7 @@ def detector_config(
             "type": "FPN",
             "in_channels": channels,
             "out_channels": spec.head_width,
-            "start_level": 1,
+            "start_level": len(channels) - 3,  # from stride 8 on
             "add_extra_convs": "on_output",
             "num_outs": len(STRIDES),
             "relu_before_extra_convs": spec.detector in ANCHOR_FREE,
@@ -117,10 +121,18 @@ def detector_config(
 
 
 def _backbone(spec: BackboneSpec) -> tuple[Config, list[int]]:
-    """The backbone's config and the channels of its four outputs, stride 4 to 32."""
+    """The backbone's config and the channels of its outputs, the last at strides 8, 16 and 32."""
     pretrained = spec.weights != "none"
     freeze_norm = pretrained if spec.freeze_batch_norm is None else spec.freeze_batch_norm
     frozen = (1 if pretrained else -1) if spec.frozen_stages is None else spec.frozen_stages
+    if spec.timm_name is not None:
+        levels = feature_levels(spec.timm_name)
+        return {
+            "type": "TimmBackbone",
+            "model_name": spec.timm_name,
+            "out_indices": levels.indices,
+            "freeze_batch_norm": freeze_norm,
+        }, list(levels.channels)
     common = {
         "frozen_stages": frozen,
         "norm_cfg": {"type": "BN", "requires_grad": not freeze_norm},
@@ -129,7 +141,7 @@ def _backbone(spec: BackboneSpec) -> tuple[Config, list[int]]:
     if spec.name is BackboneName.MOBILENET_V2:
         config = {"type": "MobileNetV2", "widen_factor": spec.width, "out_indices": (1, 2, 4, 6)}
         return {**config, **common}, [_divisible_by_8(c * spec.width) for c in MOBILENET_CHANNELS]
-    depth = RESNET_DEPTHS[spec.name]
+    depth = RESNET_DEPTHS[BackboneName(spec.name)]
     config = {"type": "ResNet", "depth": depth, "out_indices": (0, 1, 2, 3), "style": "pytorch"}
     expansion = 1 if depth < 50 else 4
     return {**config, **common}, [width * expansion for width in (64, 128, 256, 512)]

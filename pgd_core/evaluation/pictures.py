@@ -25,6 +25,7 @@ INK: Colour = (32, 32, 32)
 QUIET: Colour = (110, 110, 110)
 
 MATCH_IOU = 0.5
+SHOWN_FROM = 0.3  # the score of a detection that is drawn
 PANEL_WIDTH = 400  # pixels, of one picture on a sheet
 GAP = 14
 TITLE_HEIGHT, CAPTION_HEIGHT, LEGEND_HEIGHT = 34, 24, 32
@@ -39,6 +40,7 @@ class ComparisonRow:
     image: Image.Image
     truth: Detections
     columns: Mapping[str, Detections]  # by title, such as teacher, plain, distilled
+    note: str = ""  # written beside the number of objects
 
 
 def draw_boxes(
@@ -111,7 +113,7 @@ def comparison_picture(
     rows: Sequence[ComparisonRow],
     class_names: Mapping[int, str],  # by category id
     path: Path,
-    min_score: float = 0.3,
+    min_score: float = SHOWN_FROM,
 ) -> None:
     """A PNG sheet: a row for each picture, the truth first, then a column for each model.
 
@@ -158,7 +160,7 @@ def _drawn_row(
     names = [class_names[int(category_id)] for category_id in truth.category_ids]
     count = len(truth.scores)
     panel = draw_boxes(row.image, truth.boxes, names, None, TRUTH, scale=scale)
-    drawn = [(panel, f"{count} object{'' if count == 1 else 's'}")]
+    drawn = [(panel, f"{count} object{'' if count == 1 else 's'}   {row.note}".rstrip())]
     for found in row.columns.values():
         drawn.append(_judged_panel(row.image, truth, found.above(min_score), class_names, scale))
     return drawn

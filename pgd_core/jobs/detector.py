@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pgd_core.jobs.strict import Strict
 
@@ -25,10 +28,18 @@ class BackboneName(StrEnum):
     MOBILENET_V2 = "mobilenet_v2"
 
 
+OF_TIMM = "timm/"
+_TIMM_NAME = rf"^{OF_TIMM}[a-z0-9][a-z0-9_]{{0,79}}(\.[a-z0-9_]{{1,47}})?$"
+TimmName = Annotated[str, StringConstraints(pattern=_TIMM_NAME)]
+
+
 class BackboneSpec(Strict):
     """The feature extractor of a detector."""
 
-    name: BackboneName = Field(description="Architecture.")
+    name: BackboneName | TimmName = Field(
+        description="Architecture; `timm/NAME` is any network of timm with feature maps at strides "
+        "8, 16 and 32, such as `timm/mobilenetv3_small_100`. The trainer checks NAME."
+    )
     width: float = Field(
         1.0, ge=0.25, le=1.4, description="Width multiplier; MobileNetV2 only, 1 for a ResNet."
     )
@@ -36,18 +47,51 @@ class BackboneSpec(Strict):
         "none",
         pattern=r"^(none|imagenet|file:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$",
         description="Where training starts: `none` (random), `imagenet` (downloaded by MMEngine's "
-        "loader), or `file:NAME`, a file of the server's weights folder.",
+        "loader; not for timm), or `file:NAME`, a file of the server's weights folder.",
     )
     frozen_stages: int | None = Field(
         None,
         ge=-1,
         le=7,
-        description="Stages that are not trained; default 1 with weights, else -1.",
+        description="Stages that are not trained; default 1 with weights, else -1. None of timm.",
     )
     freeze_batch_norm: bool | None = Field(
         None,
         description="Keep BatchNorm's statistics and affine terms; default: with weights only.",
     )
+
+    @property
+    def timm_name(self) -> str | None:
+        """The network's name in timm; None for one of MMDetection's own."""
+        return self.name.removeprefix(OF_TIMM) if self.name.startswith(OF_TIMM) else None
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _name_is_one_of_ours_or_of_timm(cls, name: object) -> object:
+        own = [each.value for each in BackboneName]
+        if isinstance(name, str) and name not in own and not re.match(_TIMM_NAME, name):
+            close = get_close_matches(name, own, n=1)
+            raise ValueError(
+                f"{name!r} is none of {', '.join(own)} and no `{OF_TIMM}NAME`"
+                + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _timm_starts_from_a_file_and_freezes_no_stage(self) -> BackboneSpec:
+        if self.timm_name is None:
+            return self
+        if self.weights == "imagenet":
+            raise ValueError(
+                f"ImageNet weights of {self.name} are not downloaded; put the file of timm's "
+                "weights into the server's weights folder and use 'file:NAME', or use 'none'"
+            )
+        if self.frozen_stages not in (None, -1):
+            raise ValueError(
+                f"frozen_stages {self.frozen_stages}: stages of {self.name} are not known; leave "
+                "it out, or give -1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _width_is_for_mobilenet(self) -> BackboneSpec:

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import load_file
 
-from pgd_core.detectors import operators
+from pgd_core.detectors import operators, timm_backbone
 from pgd_core.detectors.build import detector_config
 from pgd_core.jobs.run import OUTPUTS_FOLDER, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import DetectorSpec
@@ -32,6 +32,7 @@ NAMES = {  # of a variant's files
     "head_only": "head_only_student",
 }
 OPERATORS = "mmcv_operators.py"
+TIMM = "timm_backbone"
 PACKAGES = (
     "torch",
     "mmdet",
@@ -41,15 +42,19 @@ PACKAGES = (
     "numpy",
     "pycocotools",
     "scipy",
+    "timm",
     "pgd",
 )
 HEADER = '''\
 """MMDetection config of {name}: `init_detector("{name}_config.py", "{name}.pth")`.
 
 With mmcv-lite, `import mmcv_operators` (the file beside this one) before mmdet; with a compiled
-mmcv nothing else is needed.
+mmcv nothing else is needed.{more}
 """
 '''
+FOR_TIMM = f"""
+Its backbone is timm's (`pip install timm`), by {TIMM}.py beside this file, which the line
+`custom_imports` below imports: put this folder on Python's path."""
 
 
 def write_outputs(
@@ -70,6 +75,8 @@ def write_outputs(
         write_detector(run, trained_spec(run), weights, outputs, name)
     if variants:
         shutil.copy(operators.__file__, outputs / OPERATORS)
+        if trained_spec(run).backbone.timm_name is not None:
+            shutil.copy(timm_backbone.__file__, outputs / f"{TIMM}.py")
     for path in more:
         shutil.copy(path, outputs)
     _write_json(outputs / "metrics.json", result)
@@ -86,7 +93,8 @@ def write_detector(
     checkpoint = {"state_dict": load_file(weights), "meta": meta}
     write_atomically(outputs / f"{name}.pth", lambda tmp: torch.save(checkpoint, tmp))
     config = inference_config(run, spec)
-    text = HEADER.format(name=name) + config.pretty_text
+    more = FOR_TIMM if spec.backbone.timm_name is not None else ""
+    text = HEADER.format(name=name, more=more) + config.pretty_text
     path = outputs / f"{name}_config.py"
     write_atomically(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
@@ -104,8 +112,10 @@ def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
     model = detector_config(
         spec, len(files.classes), run.job.input.size_divisor, files.max_detections
     )
+    imports = {"custom_imports": {"imports": [TIMM]}} if spec.backbone.timm_name else {}
     return Config(
         {
+            **imports,
             "default_scope": "mmdet",
             "model": model,
             "test_pipeline": pipeline,

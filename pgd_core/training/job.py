@@ -9,22 +9,25 @@ from typing import Any, cast
 import torch
 from mmengine import dist
 from mmengine.device import get_device
+from PIL.Image import DecompressionBombError
 from safetensors.torch import load_file
 from torch import nn
 
-from pgd_core.detectors.build import build_detector
+from pgd_core.detectors.build import build_detector, detector_config
+from pgd_core.errors import PgdError
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
-from pgd_core.jobs.spec import AnalyseJob, EvaluateJob, InputSpec
+from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, InputSpec
 from pgd_core.training.analysis import analyse
 from pgd_core.training.analysis_outputs import analysis_files
 from pgd_core.training.artifacts import write_outputs
+from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import val_loader, with_prepared_annotations
 from pgd_core.training.hooks import StopRequest
 from pgd_core.training.models import load_teacher, trained_spec
 from pgd_core.training.progress import Reporter
 from pgd_core.training.validation import validate
-from pgd_core.training.variant import WEIGHTS, Context, train_variant, variants
+from pgd_core.training.variant import FOUND, WEIGHTS, Context, train_variant, variants
 
 TWINS = ("plain", "head_only")
 
@@ -39,6 +42,8 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     stop.listen()
     files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
     run = run.model_copy(update={"dataset": files})
+    if variants(run):  # what cannot be built is refused before the teacher is measured
+        detector_config(trained_spec(run), len(files.classes), run.job.input.size_divisor)
     teacher = None
     result: dict[str, Any] = {}
     if run.teacher is not None:
@@ -66,9 +71,24 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         result["gain"] = _gain(result)
     if dist.is_main_process():
         reporter.stage("writing the outputs")
-        write_outputs(run, variants(run), result, folder, analysis_files(folder))
+        pictures = [*analysis_files(folder), *_comparison(context)]
+        write_outputs(run, variants(run), result, folder, pictures)
     dist.barrier()
     return result
+
+
+def _comparison(context: Context) -> list[Path]:
+    """The picture of a distil job; a picture that cannot be drawn fails no training."""
+    if context.teacher is None or not isinstance(context.run.job, DistillJob):
+        return []
+    found = {v.name: context.work(v) / FOUND for v in variants(context.run)}
+    path = context.folder / WORK_FOLDER / "comparison.png"
+    try:
+        draw_comparison(context.run, context.teacher, found["distilled"], found.get("plain"), path)
+    except (OSError, PgdError, DecompressionBombError) as error:
+        context.reporter.stage(f"no comparison could be drawn: {error}")
+        return []
+    return [path]
 
 
 def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from pgd_core.detectors.build import STRIDES, build_detector
 from pgd_core.detectors.distiller import Distiller
+from pgd_core.detectors.timm_nets import weights_of_timm
 from pgd_core.detectors.weights import Weights, load_whole, read_weights
 from pgd_core.distill import Setting
 from pgd_core.distill.methods import build_method
@@ -99,9 +100,10 @@ def load_backbone(backbone: nn.Module, spec: BackboneSpec, run: RunSpec) -> None
                 "put it there, or use weights 'imagenet' or 'none'"
             )
         weights = read_weights(file)
-    load_whole(
-        backbone, _of_backbone(weights), f"backbone weights {spec.weights!r}", WeightsUnusable
-    )
+    weights = _of_backbone(weights)
+    if spec.timm_name is not None:
+        weights = weights_of_timm(spec.timm_name, backbone, weights)
+    load_whole(backbone, weights, f"backbone weights {spec.weights!r}", WeightsUnusable)
 
 
 def _of_backbone(weights: Weights) -> Weights:
@@ -113,7 +115,7 @@ def _of_backbone(weights: Weights) -> Weights:
 
 
 def _imagenet(spec: BackboneSpec) -> Weights:
-    url = imagenet_url(spec.name)
+    url = imagenet_url(BackboneName(spec.name))
     try:
         loaded = CheckpointLoader.load_checkpoint(url, map_location="cpu", logger=None)
     except Exception as error:
@@ -139,7 +141,7 @@ def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller
     refuse_unserved(method, model.detector)
     setting = Setting(
         detector=model.detector,
-        backbone_family=_family(run.job.student.name),
+        backbone_family=_family(run.job.student),
         dataset=run.dataset.family,
         channels=model.head_width,
         strides=tuple(STRIDES),
@@ -147,5 +149,7 @@ def distiller(run: RunSpec, student: nn.Module, teacher: nn.Module) -> Distiller
     return Distiller(student, teacher, build_method(method.name, setting, method.given()))
 
 
-def _family(backbone: str) -> str:
-    return "mobilenet_v2" if backbone == BackboneName.MOBILENET_V2 else "resnet"
+def _family(backbone: BackboneSpec) -> str:
+    if backbone.timm_name is not None:
+        return "timm"
+    return "mobilenet_v2" if backbone.name is BackboneName.MOBILENET_V2 else "resnet"

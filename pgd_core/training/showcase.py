@@ -20,7 +20,7 @@ from PIL import Image
 
 from pgd_core.datasets.layout import DatasetFiles
 from pgd_core.datasets.prepared import read_coco
-from pgd_core.evaluation.detections import Detections
+from pgd_core.evaluation.detections import Detections, truth_of
 from pgd_core.evaluation.pictures import ComparisonRow, comparison_picture
 
 TITLES = {  # in the order of the columns
@@ -66,21 +66,11 @@ def _rows(
     return [
         ComparisonRow(
             image=Image.open(images / entry["file_name"]).convert("RGB"),
-            truth=_truth(entry["id"], objects[entry["id"]]),
+            truth=truth_of(entry["id"], objects[entry["id"]]),
             columns={TITLES[name]: found[name][row] for name in names},
         )
         for row, entry in enumerate(chosen)
     ]
-
-
-def _truth(image_id: int, annotations: list[dict[str, Any]]) -> Detections:
-    corners = [(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in annotations)]
-    return Detections(
-        image_id=image_id,
-        boxes=np.array(corners, dtype=float).reshape(-1, 4),
-        scores=np.ones(len(annotations)),
-        category_ids=np.array([a["category_id"] for a in annotations], dtype=int),
-    )
 
 
 def _detect(

@@ -41,15 +41,18 @@ def validate(
     loader: DataLoader[Any],
     files: DatasetFiles,  # as prepared for training
     after_batch: Callable[[], None] = lambda: None,
+    on_found: Callable[[list[Detections]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The data set's own metrics in percent, the same on every process.
 
-    The model's mode is left as it was.
+    The model's mode is left as it was. `on_found` is given what was found in all the pictures.
     """
     _share_buffers(model)
-    found = predict(model, loader, category_ids(files.val_annotations), after_batch)
-    shares = dist.all_gather_object(found)
-    return named_metrics(files, [d for share in shares for d in share])
+    mine = predict(model, loader, category_ids(files.val_annotations), after_batch)
+    found = [detections for share in dist.all_gather_object(mine) for detections in share]
+    metrics = named_metrics(files, found)
+    on_found(found)
+    return metrics
 
 
 def named_metrics(files: DatasetFiles, found: list[Detections]) -> dict[str, Any]:

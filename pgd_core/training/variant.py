@@ -18,6 +18,8 @@ from torch import nn
 
 from pgd_core.detectors.weights import inherit_head
 from pgd_core.errors import InvalidSpec
+from pgd_core.evaluation.detections import Detections, write_detections
+from pgd_core.evaluation.pictures import SHOWN_FROM
 from pgd_core.jobs.run import WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import DistillJob, TrainJob
 from pgd_core.training.checkpoints import newest_checkpoint, write_atomically
@@ -37,6 +39,7 @@ from pgd_core.training.validation import validate
 
 FINISHED = "finished.json"
 WEIGHTS = "weights.safetensors"
+FOUND = "found.npz"  # by these weights in the validation pictures
 UNUSED_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
 
 
@@ -109,18 +112,21 @@ def _finished_before(context: Context, variant: Variant) -> dict[str, Any] | Non
     for folder in context.earlier(variant):
         if (folder / FINISHED).exists():
             if dist.is_main_process():
-                _bring(folder, context.work(variant), WEIGHTS, FINISHED)
+                _bring(folder, context.work(variant), WEIGHTS, FOUND, FINISHED)
             dist.barrier()
             return cast(dict[str, Any], json.loads((folder / FINISHED).read_bytes()))
     return None
 
 
 def _bring(earlier: Path, folder: Path, *names: str) -> None:
-    """Copy files of an earlier attempt, each whole; the last of them says that all are there."""
+    """Copy files of an earlier attempt, each whole; the last of them says that all are there.
+
+    One that is not there was made by an earlier release, which did not write it.
+    """
     if earlier == folder:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
+    for name in (n for n in names if (earlier / n).exists()):
         write_atomically(folder / name, partial(shutil.copyfile, earlier / name))
 
 
@@ -180,7 +186,9 @@ def _runner(
             context.reporter,
             variant.name,
             plan,
-            measure=lambda: validate(inner, val, context.run.dataset, context.stop.check_alone),
+            measure=lambda: validate(
+                inner, val, context.run.dataset, context.stop.check_alone, best.hold
+            ),
             was_measured=best.saw,
             on_metrics=best.see,
         ),
@@ -213,10 +221,16 @@ class _Best:
         self.folder, self.model, self.keep = folder, model, keep
         self.record: dict[str, Any] = {}  # step and metrics of the kept weights
         self.history: list[dict[str, Any]] = []
+        self.found: list[Detections] = []  # in the validation that is about to be seen
+
+    def hold(self, found: list[Detections]) -> None:
+        """What the weights found, before their metrics are seen."""
+        self.found = found
 
     def see(self, step: int, metrics: dict[str, Any]) -> None:
         """After a validation."""
         entry = {"step": step, "metrics": metrics}
+        found, self.found = self.found, []
         self.history.append(entry)
         if not self._becomes_output(metrics):
             return
@@ -225,6 +239,9 @@ class _Best:
             self.folder.mkdir(parents=True, exist_ok=True)
             weights = {k: v.contiguous() for k, v in student_of(self.model).state_dict().items()}
             write_atomically(self.folder / WEIGHTS, lambda tmp: save_file(weights, tmp))
+            write_atomically(
+                self.folder / FOUND, lambda tmp: write_detections(tmp, found, SHOWN_FROM)
+            )
             self._write("best.json", {"kept": self.record, "history": self.history})
 
     def saw(self, step: int) -> bool:
@@ -244,7 +261,7 @@ class _Best:
                 self.record = seen["kept"]
                 self.history = [entry for entry in seen["history"] if entry["step"] <= step]
                 if dist.is_main_process():
-                    _bring(folder, self.folder, WEIGHTS, "best.json")
+                    _bring(folder, self.folder, WEIGHTS, FOUND, "best.json")
                 return
 
     def finish(self) -> dict[str, Any]:

@@ -31,3 +31,33 @@ def test_hidden_shares_rise_from_0_to_at_most_100(percents: tuple[float, ...]) -
 def test_a_share_is_of_one_thing_once() -> None:
     with pytest.raises(ValidationError, match="names one twice"):
         AnalyseJob(kind="analyse", dataset="d", teacher="t", hide_among=("boxes", "boxes"))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet10t", "timm/mobilenetv3_small_100.lamb_in1k"])
+def test_a_network_of_timm_is_a_backbone_by_its_name_there(name: str) -> None:
+    spec = BackboneSpec(name=name, weights="file:w.safetensors", frozen_stages=-1)
+    assert spec.timm_name == name.removeprefix("timm/")
+    assert BackboneSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert BackboneSpec(name="resnet18").timm_name is None
+
+
+@pytest.mark.parametrize("name", ["resnet19", "timm/", "timm/../x", "timm/hf-hub:a/b", "timm/A b"])
+def test_a_name_that_no_backbone_can_have_is_refused_naming_the_ones_there_are(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"is none of resnet18, .*timm/NAME") as refused:
+        BackboneSpec(name=name)
+    assert refused.value.error_count() == 1
+    assert ("did you mean 'resnet18'?" in str(refused.value)) == (name == "resnet19")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"frozen_stages": 1}, "leave it out, or give -1"),
+        ({"frozen_stages": 0}, "leave it out, or give -1"),
+        ({"weights": "imagenet"}, "use 'file:NAME'"),
+        ({"width": 0.5}, "is for mobilenet_v2"),
+    ],
+)
+def test_what_is_unknown_of_timms_networks_is_refused(more: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        BackboneSpec(name="timm/resnet10t", **more)

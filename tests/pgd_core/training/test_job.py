@@ -54,7 +54,7 @@ def test_each_detector_distils_with_both_twins_and_publishes_all_of_them(
         f"{name}{suffix}"
         for name in ("student", "plain_student", "head_only_student")
         for suffix in (".safetensors", ".pth", "_config.py")
-    } | {"metrics.json", "spec.json", "mmcv_operators.py"}
+    } | {"metrics.json", "spec.json", "mmcv_operators.py", "comparison.png"}
     assert set(manifest["files"]) == expected
     assert json.loads((outputs / "metrics.json").read_bytes()) == result
     first = losses(tmp_path, "distilled")[1]

@@ -169,11 +169,18 @@ torch.save({"boxes": found.bboxes, "scores": found.scores, "classes": classes}, 
 """
 
 
-@pytest.mark.parametrize("detector", ["fcos", "ddod"])
+@pytest.mark.parametrize(
+    ("detector", "student"),
+    [("fcos", "mobilenet_v2"), ("ddod", "mobilenet_v2"), ("fcos", "timm/mobilenetv3_small_050")],
+)
 def test_the_student_gives_the_same_boxes_in_plain_mmdetection(
-    detector: str, files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
+    detector: str,
+    student: str,
+    files: DatasetFiles,
+    teachers: dict[str, TeacherFile],
+    tmp_path: Path,
 ) -> None:
-    run = distill_run(files, teachers[detector], {"epochs": 1})
+    run = distill_run(files, teachers[detector], {"epochs": 1}, student={"name": student})
     run_job(run, tmp_path)
     picture = sorted(files.val_images.iterdir())[0]
     command = [
