@@ -19,6 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --no-deps timm  # its networks alone: they need no torchvision
 	touch $@
 
 # Teacher, distilled student and its undistilled twins on a real service, in minutes.
@@ -49,6 +51,7 @@ lock:
 	$(PYTHON) -m venv .venv-lock
 	grep -E '^(torch|mmdet|mmengine|mmcv-lite)==' constraints.txt > .venv-lock/pins.txt
 	.venv-lock/bin/pip install --quiet -c .venv-lock/pins.txt -e '.[dev]'
+	.venv-lock/bin/pip install --quiet --no-deps timm
 	{ echo '# The exact versions that the checks ran with. `make lock` renews this file.'; \
 	  .venv-lock/bin/pip freeze --exclude pgd | sed 's/+cpu$$//'; } > .venv-lock/constraints.txt
 	mv .venv-lock/constraints.txt constraints.txt
