@@ -123,9 +123,13 @@ def register(client: Client, name: str, folder: Path, console: Console) -> Datas
 
 def run(client: Client, spec: dict[str, object], title: str, console: Console) -> JobView:
     """Submit a job and follow it to its success."""
-    job = client.submit(spec)
-    console.print(f"{title}: job {job.id}")
-    job = terminal.follow(client, job.id, console, title)
+    return follow_to_success(client, client.submit(spec).id, title, console)
+
+
+def follow_to_success(client: Client, job_id: str, title: str, console: Console) -> JobView:
+    """Follow a job until it has succeeded; DemoFailed when it does not."""
+    console.print(f"{title}: job {job_id}")
+    job = terminal.follow(client, job_id, console, title)
     if job.state != "succeeded":
         with contextlib.suppress(Exception):
             console.print(client.logs(job.id)[-3000:], markup=False, highlight=False)

@@ -17,22 +17,23 @@ from rich.console import Console
 
 from api import terminal
 from api.client import Client
-from api.demo import clear_queue, make_data, register, run, service
+from api.demo import follow_to_success, make_data, register, service
 from api.replica_plan import DATA, study_spec
 
 WORKERS = 2  # side by side, each with its share of the cores: faster than one after the other
 
 
 def run_replica(seeds: int, seeds_of_all: int, folder: Path, console: Console) -> None:
-    """Run it, or what an earlier run did not come to; DemoFailed when it cannot."""
+    """Run it, or what an earlier run in this folder did not come to; DemoFailed if it fails."""
     began, folder = time.monotonic(), folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     workers = min(WORKERS, os.cpu_count() or 1)
     with service(folder, console, workers=workers) as url, Client(url) as client:
-        clear_queue(client)
         make_data(DATA, folder, console)
         dataset = _dataset(client, folder / "data", console)
-        study = run(client, study_spec(dataset, seeds, seeds_of_all), "replica", console)
+        study = client.submit(study_spec(dataset, seeds, seeds_of_all))
+        _take_over(client, study.id)
+        study = follow_to_success(client, study.id, "replica", console)
         for artifact in client.artifacts(study.id):
             client.download(study.id, artifact.name, folder)
     minutes = (time.monotonic() - began) / 60
@@ -40,6 +41,17 @@ def run_replica(seeds: int, seeds_of_all: int, folder: Path, console: Console) -
     (folder / "replica.md").write_text(_report(table, minutes, workers), encoding="utf-8")
     console.print(terminal.study_table(study.result))
     console.print(f"all in {folder}; it took {minutes:.0f} min", soft_wrap=True)
+
+
+def _take_over(client: Client, study_id: str) -> None:
+    """Cancel what an earlier run left, but for the jobs that this one needs as well."""
+    for job in client.watch(study_id):
+        if job.ended or job.progress:  # it has taken its jobs, or found all of them done
+            break
+    for state in ("queued", "running"):
+        for job in client.jobs(kind="study", state=state, limit=200).items:
+            if job.id != study_id:
+                client.cancel(job.id)
 
 
 def _dataset(client: Client, folder: Path, console: Console) -> str:

@@ -43,7 +43,7 @@ def study_spec(dataset: str, seeds: int, seeds_of_all: int) -> dict[str, Any]:
             {
                 "teachers": [detector],
                 "seeds": list(range(seeds if detector == "fcos" else seeds_of_all)),
-                "axes": [{"field": "method", "values": [*OTHERS.get(detector, ()), "pgd"]}],
+                "axes": [{"field": "method", "values": ["pgd", *OTHERS.get(detector, ())]}],
             }
             for detector in DETECTORS
         ],
