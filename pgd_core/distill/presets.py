@@ -25,5 +25,5 @@ def check_numbers(parameters: Any) -> None:
         value = getattr(parameters, field.name)
         if not (math.isfinite(value) and value >= 0):
             raise InvalidSpec(f"{field.name} is {value}; give a finite number that is not negative")
-        if field.name == "tau" and value == 0:
-            raise InvalidSpec("tau is 0; a temperature is above 0")
+        if field.name.startswith("tau") and value == 0:
+            raise InvalidSpec(f"{field.name} is 0; a temperature is above 0")

@@ -138,6 +138,32 @@ _OPTIONS: tuple[type[MethodOptions], ...] = (
         w_class=_weight("Weight of the class probabilities"),
         warm_up_iterations=_iterations("Iterations over which both weights grow from 0"),
     ),
+    _method(
+        "fkd",
+        "FKD",
+        alpha=_weight("Weight of the features under attention"),
+        beta=_weight("Weight of the features' means over positions and over channels"),
+        gamma=_weight("Weight of the relation between positions"),
+        tau=_temperature("Temperature of the attention maps"),
+    ),
+    _method(
+        "fgfi",
+        "FGFI",
+        detectors=WITH_ANCHORS,
+        w_feature=_weight("Weight of the features near objects"),
+        first_iteration=_iterations("Iterations before the loss sets in"),
+    ),
+    _method(
+        "ld",
+        "LD",
+        detectors=WITH_DISTRIBUTIONS,
+        w_main=_weight("Weight of the box distributions on positives"),
+        w_valuable=_weight("Weight of the box distributions on the valuable region"),
+        w_class=_weight("Weight of the classes on positives"),
+        w_feature=_weight("Weight of the features near objects"),
+        tau_box=_temperature("Temperature of the box distributions"),
+        tau_class=_temperature("Temperature of the classes"),
+    ),
     NoMethod,
 )
 METHODS: dict[str, type[MethodOptions]] = {
