@@ -14,11 +14,11 @@ of anchor and object is below the object's ATSS threshold and at least a quarter
 positives, padding and ignore regions. The features are the neck's, without an adapter: both have
 one width.
 
-Unverified: KL is the sum over bins, or classes, as its definition says; dividing the class term by
-the number of classes; that class term's T^2 and softmax over logits that train under a sigmoid;
-sums over the batch, those of weights and of positives too, as in the detector's own losses; taking
-positives out of the valuable region, and candidates of all levels and images for it. With one
-class the class term is 0.
+Unverified, because chosen here: KL is summed over bins, or classes, as its definition says; the
+class term has T^2 and is divided by the number of classes, and its softmax is over logits that
+train under a sigmoid; sums are over the batch, as in the detector's own losses, but the feature
+term's over an image; a positive is never in the valuable region of another object. With one class
+the class term is 0.
 """
 
 from __future__ import annotations

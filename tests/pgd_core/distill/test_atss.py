@@ -13,8 +13,7 @@ from pgd_core.distill import GroundTruth, TeacherPredictions
 from pgd_core.distill.anchors import anchor_ious
 from pgd_core.distill.atss import Assignment, atss_assignment
 from tests.pgd_core.distill.references import assignment_of
-from tests.pgd_core.distill.test_fine_grained import one_object, three_in_a_row
-from tests.pgd_core.distill.views import with_anchors
+from tests.pgd_core.distill.views import one_object, three_in_a_row, with_anchors
 
 MakePredictions = Callable[..., TeacherPredictions]
 

@@ -13,7 +13,7 @@ from pgd_core.distill import GroundTruth, TeacherPredictions
 from pgd_core.distill.anchors import anchor_ious
 from pgd_core.distill.fine_grained import fine_grained_region, imitation_error
 from tests.pgd_core.distill.references import region_of
-from tests.pgd_core.distill.views import with_anchors
+from tests.pgd_core.distill.views import one_object, three_in_a_row, with_anchors
 
 MakePredictions = Callable[..., TeacherPredictions]
 
@@ -37,24 +37,6 @@ def test_the_region_agrees_with_plain_loops(
     expected = region_of(predictions, truth)
     assert {tuple(pair) for pair in flat(levels).nonzero().tolist()} == expected
     assert 0 < len(expected) < 60
-
-
-def three_in_a_row() -> TeacherPredictions:
-    """Anchors of 10 x 10 at x = 0, 4 and 8."""
-    points = torch.tensor([[5.0, 5], [9, 5], [13, 5]])
-    return TeacherPredictions(
-        points,
-        torch.zeros(1, 3, 4),
-        torch.zeros(1, 3, 1),
-        ((1, 3),),
-        torch.cat([points - 5, points + 5], dim=1),
-    )
-
-
-def one_object(box: list[float]) -> GroundTruth:
-    return GroundTruth.from_lists(
-        [torch.tensor([box])], [torch.zeros(1)], [torch.zeros(0, 4)], [(20, 30)], "cpu"
-    )
 
 
 def test_the_region_by_hand() -> None:

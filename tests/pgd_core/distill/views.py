@@ -51,6 +51,25 @@ def setting(
     return Setting(detector, "resnet", "coco", channels, strides)
 
 
+def three_in_a_row() -> TeacherPredictions:
+    """One level of three positions, their anchors 10 x 10 at x = 0, 4 and 8."""
+    points = torch.tensor([[5.0, 5], [9, 5], [13, 5]])
+    return TeacherPredictions(
+        points,
+        torch.zeros(1, 3, 4),
+        torch.zeros(1, 3, 1),
+        ((1, 3),),
+        torch.cat([points - 5, points + 5], dim=1),
+    )
+
+
+def one_object(box: list[float]) -> GroundTruth:
+    """An image of 30 x 20 pixels with one object of class 0."""
+    return GroundTruth.from_lists(
+        [torch.tensor([box])], [torch.zeros(1)], [torch.zeros(0, 4)], [(20, 30)], "cpu"
+    )
+
+
 def pgd(
     parameters: PgdParameters,
 ) -> Callable[[TowerFeatures, TowerFeatures, TeacherPredictions, GroundTruth], dict[str, Tensor]]:

@@ -15,8 +15,13 @@ from pgd_core.distill.fine_grained import fine_grained_region, imitation_error
 from pgd_core.distill.methods.fgfi import FgfiParameters, FineGrainedImitation, build
 from pgd_core.errors import InvalidSpec
 from tests.pgd_core.distill.references import region_of
-from tests.pgd_core.distill.test_fine_grained import one_object, three_in_a_row
-from tests.pgd_core.distill.views import setting, view_of_neck, with_anchors
+from tests.pgd_core.distill.views import (
+    one_object,
+    setting,
+    three_in_a_row,
+    view_of_neck,
+    with_anchors,
+)
 
 DETECTORS = ("atss", "gfl", "ddod")
 KEY = "loss_fgfi_feature"

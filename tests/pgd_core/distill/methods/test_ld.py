@@ -28,8 +28,13 @@ from tests.pgd_core.distill.references import (
     positions_of,
     region_of,
 )
-from tests.pgd_core.distill.test_fine_grained import one_object, three_in_a_row
-from tests.pgd_core.distill.views import setting, view_of_neck, with_anchors
+from tests.pgd_core.distill.views import (
+    one_object,
+    setting,
+    three_in_a_row,
+    view_of_neck,
+    with_anchors,
+)
 
 BINS = 17
 SIZES = ((4, 6), (2, 3))
