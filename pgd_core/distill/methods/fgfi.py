@@ -1,12 +1,17 @@
-"""FGFI: the neck's features near objects, where an anchor overlaps one as no other can much better.
+"""Fine-Grained Feature Imitation (FGFI): the neck's features, on and near the objects.
 
-    L = w * sum_l sum M d^2 / (2 sum_l sum M),  d = relu(conv3x3(S)) - T
+M is 1 on positions whose anchor has an IoU above half the best IoU of some object, C the
+channels, d = T - relu(adapter(S)) with a 3x3 convolution a level:
 
-M is 1 on the positions whose anchor's IoU with some object is above half of that object's best
-IoU; the sums are over levels, images, positions and, of d^2, channels. The weight is 0 over the
-first iterations. Only detectors with anchors have an M.
+    L = w * sum M d^2 / (2 C sum M)
 
-Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, CVPR 2019.
+with sums over the channels and positions of all levels of an image; the mean over images. It is
+off for the first iterations. Serves detectors with anchors.
+
+Unverified: the formula's sums leave open whether M counts positions or, as here, positions times
+channels. The authors' w of 0.01 is for two-stage detectors and a sum over channels; later ports
+to one-stage detectors give 2 or 3. At 256 channels 2 / 256 is 0.008, so that the ports' is read
+as the weight of a mean. The scope of each sum, an image rather than the batch, is ours.
 """
 
 from __future__ import annotations
@@ -18,30 +23,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgd_core.distill.anchors import anchors_of, imitation_region
+from pgd_core.distill.anchors import anchor_ious
+from pgd_core.distill.fine_grained import fine_grained_region, imitation_error
 from pgd_core.distill.inputs import DetectorView, Scene, Setting
-from pgd_core.distill.level_masks import usable_cells
 from pgd_core.distill.levels import level_adapters, paired_levels
 from pgd_core.distill.presets import check_numbers, preset_of
-from pgd_core.distill.weighting import split_levels
 
 
 @dataclass(frozen=True)
 class FgfiParameters:
-    """Unverified: the weight is that of a later port to one-stage detectors, which sums over
-    channels as ours does; the authors' own, for two-stage detectors, is 0.01."""
+    """One set of numbers for all detectors with anchors; w is a later port's, unverified."""
 
-    weight: float = 2.0
-    """Weight of the features near objects."""
-    idle_iterations: int = 400
-    """Iterations before the loss begins."""
+    w_feature: float = 2.0
+    """Weight of the features, w."""
+    first_iteration: int = 400
+    """Steps of the optimiser before the loss sets in."""
+    iou_share: float = 0.5
+    """Share of an object's best IoU that an anchor exceeds on the region."""
 
     def __post_init__(self) -> None:
         check_numbers(self)
 
     @classmethod
     def preset(cls, setting: Setting) -> FgfiParameters:
-        """The numbers for a detector; InvalidSpec for an unknown one, or one without anchors."""
+        """The numbers for a detector; InvalidSpec for one without anchors."""
         return preset_of(_PRESETS, setting.detector)
 
 
@@ -60,23 +65,20 @@ class FineGrainedImitation(nn.Module):
         self, teacher_view: DetectorView, student_view: DetectorView, scene: Scene
     ) -> dict[str, Tensor]:
         """One weighted scalar, to be added to the student's own loss."""
-        sizes = scene.predictions.level_sizes
-        regions = split_levels(imitation_region(anchors_of(scene), scene.truth), sizes)
-        usable = usable_cells(scene.predictions, scene.truth)
-        errors, counts = [], []
-        with torch.autocast(scene.predictions.points.device.type, enabled=False):
-            pairs = paired_levels("neck's features", teacher_view.neck, student_view.neck, sizes)
-            for (teacher, student), adapter, region, is_usable in zip(
-                pairs, self.adapters, regions, usable, strict=True
-            ):
-                mask = (region & is_usable).to(teacher.dtype)
-                error = (adapter(student).relu() - teacher).square().sum(dim=1)
-                errors.append((error * mask).sum())
-                counts.append(mask.sum())
-            total, count = torch.stack(errors).sum(), torch.stack(counts).sum()
-            begun = float(scene.iteration >= self.hyper.idle_iterations)
-            weight = begun * self.hyper.weight
-            return {"loss_fgfi_feature": weight * total / (2 * count.clamp(min=1))}
+        hyper, predictions, truth = self.hyper, scene.predictions, scene.truth
+        with torch.autocast(predictions.points.device.type, enabled=False):
+            levels = paired_levels(
+                "neck's features", teacher_view.neck, student_view.neck, predictions.level_sizes
+            )
+            ious = anchor_ious(predictions, truth)
+            region = fine_grained_region(ious, predictions, truth, hyper.iou_share)
+            adapted = [
+                (teacher, adapter(student).relu())
+                for (teacher, student), adapter in zip(levels, self.adapters, strict=True)
+            ]
+            error = imitation_error(adapted, region)
+        weight = hyper.w_feature / 2 if scene.iteration >= hyper.first_iteration else 0.0
+        return {"loss_fgfi_feature": weight * error}
 
 
 def build(setting: Setting, options: Mapping[str, Any]) -> FineGrainedImitation:

@@ -1,18 +1,20 @@
-"""FKD: the neck's features, weighted by both detectors' attention, and the relations of positions.
+"""Feature-based Knowledge Distillation (FKD): the neck's features under attention, and relations.
 
-One level, d = T - conv1x1(S), norms over all that is left, images included:
+One level, T and S the features of teacher and student, the norms of one image:
 
-    M_s = HW * softmax over positions of mean_c abs(F) / tau,  M_c = C * softmax over channels of
-          mean_hw abs(F) / tau, each the mean of teacher's and student's, without gradient
-    L = alpha * sqrt(sum M_s M_c d^2)
-      + beta  * (norm(GAP T - linear(GAP S)) + norm(mean_c T - conv3x3(mean_c S)))
-      + gamma * norm(NL_T(T) - conv1x1(NL_S(S)))
+    P = HW * softmax over positions of mean_c abs(F) / tau     spatial attention
+    A = C * softmax over channels of mean_hw abs(F) / tau      channel attention
+    M = (P_T + P_S) / 2 * (A_T + A_S) / 2                      without gradient
+    L = alpha * sqrt(sum M (T - conv1x1(S))^2)
+      + beta * (norm(mean_hw T - linear(mean_hw S)) + norm(mean_c T - conv3x3(mean_c S)))
+      + gamma * norm(NL(T) - conv1x1(NL(S)))
 
-GAP is the mean over positions, NL a non-local block; both detectors' blocks and all the layers
-between train. The levels add up. The ground truth has no part: padding counts as it does for the
-authors.
+NL is a non-local block of its own for each of the two, and both train. The levels add up. The
+ground truth has no part: padding and ignore regions count as the teacher sees them.
 
-Source: Zhang and Ma, Improve Object Detection with Feature-based Knowledge Distillation, ICLR 2021.
+Unverified: all weights are those of public code derived from the authors', not of the paper. Norms
+of each image and their mean, so that a loss does not grow with the batch; the block's inner width
+and its strides are ours.
 """
 
 from __future__ import annotations
@@ -30,21 +32,20 @@ from pgd_core.distill.inputs import DetectorView, Scene, Setting
 from pgd_core.distill.levels import paired_levels
 from pgd_core.distill.presets import check_numbers, preset_of
 
-# Cells of the first levels' sides that the relations see as one: (H/4 W/4)^2 pairs fit a GPU.
-_POOLED = (4, 2)
+_KEY_STRIDES = (8, 4)  # of the two finest levels; 1 from there on
+TERMS = ("feature", "channel", "spatial", "relation")
 
 
 @dataclass(frozen=True)
 class FkdParameters:
-    """Unverified: the numbers come from public code that followed the paper, for one-stage
-    detectors; all five detectors share them."""
+    """One set of numbers for all detectors, unverified."""
 
     alpha: float = 4.2e-4
-    """Weight of the features."""
+    """Weight of the features under attention."""
     beta: float = 2.4e-2
-    """Weight of the pooled features, by channel and by position."""
+    """Weight of the features' means over positions and over channels."""
     gamma: float = 4.2e-4
-    """Weight of the relations."""
+    """Weight of the relation between positions."""
     tau: float = 0.1
     """Temperature of the attention maps."""
 
@@ -61,108 +62,120 @@ _PRESETS = dict.fromkeys(("fcos", "autoassign", "atss", "gfl", "ddod"), FkdParam
 
 
 @torch.no_grad()
-def joint_attention(
+def shared_attention(
     teacher: Tensor,  # (N, C, H, W)
     student: Tensor,  # (N, C, H, W)
     tau: float,
 ) -> Tensor:  # (N, C, H, W)
-    """M_s M_c."""
+    """M: the product of both attentions, each the mean of teacher's and student's."""
     spatial = (spatial_attention(teacher, tau) + spatial_attention(student, tau)) / 2
     channel = (map_channel_attention(teacher, tau) + map_channel_attention(student, tau)) / 2
     return spatial * channel[..., None, None]
 
 
-class NonLocal(nn.Module):
-    """Adds to each cell what the cells that it attends to hold; begins as the identity.
+def mean_norm(
+    difference: Tensor,  # (N, ...)
+) -> Tensor:  # scalar
+    """The Euclidean norm of each image's values, and the mean over images; its slope at 0 is 0."""
+    norms: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    return norms.mean()
 
-    Embedded Gaussian with half the channels, on the map's maxima over `pooled` by `pooled` cells:
-    the result has their size.
+
+class NonLocalBlock(nn.Module):
+    """F + W y, y_i = 1/K * sum over positions j of (q_i . k_j) v_j: every position sees the map.
+
+    q, k, v and W are 1x1 convolutions. k and v are taken from the map's means over squares of
+    `stride` positions, so that K is the number of squares. W starts at 0, the block as F.
     """
 
-    def __init__(self, channels: int, pooled: int) -> None:
+    def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        hidden = max(1, channels // 2)
-        self.pooled = pooled
-        self.query, self.key, self.value = (nn.Conv2d(channels, hidden, 1) for _ in range(3))
-        self.out = nn.Conv2d(hidden, channels, 1)
-        for zero in (self.out.weight, cast(Tensor, self.out.bias)):
-            nn.init.zeros_(zero)
+        inner = max(1, channels // 4)
+        self.stride = stride
+        self.query, self.key, self.value = (nn.Conv2d(channels, inner, 1) for _ in range(3))
+        self.out = nn.Conv2d(inner, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(cast(Tensor, self.out.bias))
 
     def forward(
         self,
         feature: Tensor,  # (N, C, H, W)
-    ) -> Tensor:  # (N, C, ceil(H / pooled), ceil(W / pooled))
-        """The pooled map with its relations."""
-        if self.pooled > 1:
-            feature = F.max_pool2d(feature, self.pooled, ceil_mode=True)
-        query, key, value = (
-            layer(feature).flatten(2).transpose(1, 2)[:, None]
-            for layer in (self.query, self.key, self.value)
-        )
-        related = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        of_map = (len(feature), -1, *feature.shape[2:])
-        added: Tensor = self.out(related[:, 0].transpose(1, 2).reshape(of_map))
-        return feature + added
+    ) -> Tensor:  # (N, C, H, W)
+        """The map with what each position takes from the others.
+
+        The sum over j is taken first: (v k^T) q costs H W, (q k^T) v the square of it.
+        """
+        squares = feature
+        if self.stride > 1:
+            squares = F.avg_pool2d(feature, self.stride, ceil_mode=True)
+        query = self.query(feature).flatten(2)
+        key, value = self.key(squares).flatten(2), self.value(squares).flatten(2)
+        relation = value @ key.transpose(1, 2) / key.shape[2]
+        seen = (relation @ query).unflatten(2, feature.shape[2:])
+        return feature + cast(Tensor, self.out(seen))
 
 
-class FkdLevel(nn.Module):
-    """What one level trains beside the student, and its losses."""
+class LevelAdapters(nn.Module):
+    """What FKD trains beside the student for one level."""
 
-    def __init__(self, channels: int, pooled: int, hyper: FkdParameters) -> None:
+    def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.hyper = hyper
         self.feature = nn.Conv2d(channels, channels, 1)
         self.channel = nn.Linear(channels, channels)
         self.spatial = nn.Conv2d(1, 1, 3, padding=1)
         self.relation = nn.Conv2d(channels, channels, 1)
-        self.teacher_relations, self.student_relations = (
-            NonLocal(channels, pooled) for _ in range(2)
-        )
-
-    def forward(
-        self,
-        teacher: Tensor,  # (N, C, H, W)
-        student: Tensor,  # (N, C, H, W)
-    ) -> Tensor:  # (3,)  weighted: features, pooled features, relations
-        """The losses of the level."""
-        norm, hyper = torch.linalg.vector_norm, self.hyper
-        attention = joint_attention(teacher, student, hyper.tau)
-        feature = norm((teacher - self.feature(student)) * attention.sqrt())
-        channel = norm(teacher.mean(dim=(2, 3)) - self.channel(student.mean(dim=(2, 3))))
-        of_student = student.mean(dim=1, keepdim=True)
-        spatial = norm(teacher.mean(dim=1, keepdim=True) - self.spatial(of_student))
-        of_student = self.relation(self.student_relations(student))
-        relation = norm(self.teacher_relations(teacher) - of_student)
-        return torch.stack(
-            [hyper.alpha * feature, hyper.beta * (channel + spatial), hyper.gamma * relation]
-        )
+        self.teacher_block = NonLocalBlock(channels, stride)
+        self.student_block = NonLocalBlock(channels, stride)
 
 
-class FeatureBasedDistillation(nn.Module):
-    """FKD's losses for one batch; trains adapters and non-local blocks a level."""
+def level_losses(
+    teacher: Tensor,  # (N, C, H, W)
+    student: Tensor,  # (N, C, H, W)
+    adapters: LevelAdapters,
+    hyper: FkdParameters,
+) -> Tensor:  # (4,)  weighted, in the order of TERMS
+    """The losses of one level, means over images."""
+    attention = shared_attention(teacher, student, hyper.tau)
+    channel = teacher.mean(dim=(2, 3)) - adapters.channel(student.mean(dim=(2, 3)))
+    spatial = teacher.mean(dim=1, keepdim=True) - adapters.spatial(student.mean(1, keepdim=True))
+    relation = adapters.teacher_block(teacher) - adapters.relation(adapters.student_block(student))
+    return torch.stack(
+        [
+            hyper.alpha * mean_norm((teacher - adapters.feature(student)) * attention.sqrt()),
+            hyper.beta * mean_norm(channel),
+            hyper.beta * mean_norm(spatial),
+            hyper.gamma * mean_norm(relation),
+        ]
+    )
+
+
+class FeatureKnowledgeDistillation(nn.Module):
+    """FKD's losses for one batch; trains adapters and two non-local blocks a level."""
 
     def __init__(self, parameters: FkdParameters, setting: Setting) -> None:
         super().__init__()
         self.hyper = parameters
-        pooled = [*_POOLED, *[1] * len(setting.strides)][: len(setting.strides)]
-        self.levels = nn.ModuleList(FkdLevel(setting.channels, p, parameters) for p in pooled)
+        coarse = max(0, len(setting.strides) - len(_KEY_STRIDES))
+        strides = (*_KEY_STRIDES, *(1,) * coarse)[: len(setting.strides)]
+        self.adapters = nn.ModuleList(LevelAdapters(setting.channels, s) for s in strides)
 
     def forward(
         self, teacher_view: DetectorView, student_view: DetectorView, scene: Scene
     ) -> dict[str, Tensor]:
-        """Three weighted scalars, to be added to the student's own loss."""
-        sizes = scene.predictions.level_sizes
-        pairs = paired_levels("neck's features", teacher_view.neck, student_view.neck, sizes)
-        with torch.autocast(scene.predictions.points.device.type, enabled=False):
-            terms = [level(*pair) for level, pair in zip(self.levels, pairs, strict=True)]
-            feature, pooled, relation = torch.stack(terms).sum(dim=0)
-        return {
-            "loss_fkd_feature": feature,
-            "loss_fkd_pooled": pooled,
-            "loss_fkd_relation": relation,
-        }
+        """Four weighted scalars, to be added to the student's own loss."""
+        predictions = scene.predictions
+        with torch.autocast(predictions.points.device.type, enabled=False):
+            levels = paired_levels(
+                "neck's features", teacher_view.neck, student_view.neck, predictions.level_sizes
+            )
+            of_levels = [
+                level_losses(teacher, student, cast(LevelAdapters, adapters), self.hyper)
+                for (teacher, student), adapters in zip(levels, self.adapters, strict=True)
+            ]
+            losses = torch.stack(of_levels).sum(dim=0)
+        return {f"loss_fkd_{term}": loss for term, loss in zip(TERMS, losses, strict=True)}
 
 
-def build(setting: Setting, options: Mapping[str, Any]) -> FeatureBasedDistillation:
+def build(setting: Setting, options: Mapping[str, Any]) -> FeatureKnowledgeDistillation:
     """FKD with the detector's preset, but for the options that were given."""
-    return FeatureBasedDistillation(replace(FkdParameters.preset(setting), **options), setting)
+    return FeatureKnowledgeDistillation(replace(FkdParameters.preset(setting), **options), setting)

@@ -129,6 +129,20 @@ def test_a_teacher_of_other_classes_is_refused_naming_both(world):
     assert problem["errors"][0]["pointer"] == "/teacher"
 
 
+@pytest.mark.parametrize("method", ["ld", "fgfi"])
+def test_a_method_that_cannot_serve_the_teacher_is_refused_naming_those_that_can(world, method):
+    spec = world.distill_spec(method={"name": method})  # the teacher is an FCOS
+
+    problem = problem_of(world.http.post("/v1/jobs", json=spec), 422, "invalid_spec")
+
+    served, for_fcos = problem["detail"].split("for fcos there are ")
+    assert f"method '{method}' cannot distil fcos" in served
+    assert "gfl" in served
+    assert {"pgd", "fkd"} <= set(for_fcos.split(", "))
+    assert not {"ld", "fgfi"} & set(for_fcos.split(", "))
+    assert problem["errors"][0]["pointer"] == "/method/name"
+
+
 @pytest.mark.parametrize("kind", ["train", "distill"])
 def test_weights_that_the_servers_folder_lacks_are_pointed_at(world_with_weights, kind):
     world, folder = world_with_weights

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from pgd_core.distill import DetectorView, GroundTruth, Scene, TeacherPredictions
 from pgd_core.distill.methods import build_method
 from pgd_core.errors import InvalidSpec
-from tests.pgd_core.distill.views import setting, view_of_neck
+from tests.pgd_core.distill.views import setting, view_of_neck, with_anchors
 
-METHODS = ("fgd", "defeat", "frs", "fkd")
+METHODS = ("fgd", "defeat", "frs", "fkd", "fgfi", "ld")
+NEED_OBJECTS = ("fgfi", "ld")
 MakePredictions = Callable[..., TeacherPredictions]
 Sizes = tuple[tuple[int, int], ...]
 Part = TypeVar("Part", TeacherPredictions, GroundTruth)
@@ -63,13 +64,25 @@ def make_batch(
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
     torch.manual_seed(0)
-    method = build_method(name, setting(channels=4, strides=strides), {})
+    detector = "gfl" if name in NEED_OBJECTS else "fcos"
+    method = build_method(name, setting(detector, channels=4, strides=strides), {})
     sizes = predictions.level_sizes
     teacher, student = (
-        view_of_neck(maps(sizes, 4, seed, dtype), maps(sizes, 3, seed + 1, dtype))
+        view_of_neck(
+            maps(sizes, 4, seed, dtype),
+            maps(sizes, 3, seed + 1, dtype),
+            maps(sizes, 4 * 5, seed + 4, dtype),
+        )
         for seed in (0, 2)
     )
+    predictions = with_anchors(predictions, strides)
     return Batch(method, teacher, student, Scene(predictions, truth, iteration=500))
+
+
+def moved(view: DetectorView, move: Callable[[Tensor], Tensor]) -> DetectorView:
+    """The view with every map moved to another type or device."""
+    parts = (view.neck, view.class_logits, view.box_outputs)
+    return view_of_neck(*([move(level) for level in levels] for levels in parts))
 
 
 def no_objects() -> GroundTruth:
@@ -92,7 +105,8 @@ def test_gradients_reach_the_student_and_the_adapters_and_never_the_teacher(
     assert all(key.startswith(f"loss_{name}_") for key in losses)
     assert all(value.shape == () and value > 0 for value in losses.values())
     assert all(gradient.any() for gradient in gradients(batch, losses))
-    assert all(level.grad is None for level in batch.teacher.neck + batch.teacher.class_logits)
+    seen = batch.teacher.neck + batch.teacher.class_logits + batch.teacher.box_outputs
+    assert all(level.grad is None for level in seen)
     assert all(parameter.grad is not None for parameter in batch.method.parameters())
 
 
@@ -102,9 +116,11 @@ def test_a_batch_without_objects_is_all_background(
     batch = make_batch(name, make_predictions(), no_objects())
     losses = batch.losses()
     assert losses.pop(f"loss_{name}_foreground", torch.tensor(0)) == 0
-    assert all(value.isfinite() and value > 0 for value in losses.values())
+    counts = name not in NEED_OBJECTS
+    assert all(value.isfinite() and (value > 0) == counts for value in losses.values())
     assert all(
-        gradient.isfinite().all() and gradient.any() for gradient in gradients(batch, losses)
+        gradient.isfinite().all() and gradient.any() == counts
+        for gradient in gradients(batch, losses)
     )
 
 
@@ -146,7 +162,8 @@ def test_images_that_are_all_padding_have_finite_losses(
     batch = make_batch(name, make_predictions(), replace(truth, image_sizes=torch.zeros(2, 2)))
     losses = batch.losses()
     assert all(value.isfinite() for value in losses.values())
-    assert all(value == 0 for key, value in losses.items() if key.endswith(("ground", "_class")))
+    counts = () if name == "fkd" else ("ground", "_class", "_main", "_valuable")
+    assert all(value == 0 for key, value in losses.items() if key.endswith(counts))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -159,10 +176,7 @@ def test_half_precision_is_compared_in_float32_under_autocast(
         found = gradients(batch, losses)
     in_double = make_batch(name, make_predictions(), truth, dtype=dtype)
     exact = in_double.method.double()(
-        *(
-            view_of_neck([f.double() for f in v.neck], [f.double() for f in v.class_logits])
-            for v in (in_double.teacher, in_double.student)
-        ),
+        *(moved(view, Tensor.double) for view in (in_double.teacher, in_double.student)),
         in_double.scene,
     )
     for key, value in losses.items():
@@ -181,12 +195,7 @@ def test_a_step_stays_on_its_device_and_waits_for_no_value(
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_more: nullcontext())  # knows no meta
     batch = make_batch(name, make_predictions(), truth)
     teacher, student = (
-        view_of_neck(
-            *(
-                [level.detach().to("meta").requires_grad_() for level in levels]
-                for levels in (view.neck, view.class_logits)
-            )
-        )
+        moved(view, lambda level: level.detach().to("meta").requires_grad_())
         for view in (batch.teacher, batch.student)
     )
     scene = Scene(on_meta(batch.scene.predictions), on_meta(truth), batch.scene.iteration)
@@ -214,7 +223,7 @@ def test_necks_of_different_width_are_refused(
     name: str, make_predictions: MakePredictions, truth: GroundTruth
 ) -> None:
     batch = make_batch(name, make_predictions(), truth)
-    wide = view_of_neck(maps(((4, 6), (2, 3)), 5, 0, torch.float32), batch.teacher.class_logits)
+    wide = replace(batch.teacher, neck=maps(((4, 6), (2, 3)), 5, 0, torch.float32))
     with pytest.raises(InvalidSpec, match="same width"):
         batch.method(wide, batch.student, batch.scene)
 
