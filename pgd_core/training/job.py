@@ -44,24 +44,8 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     run = run.model_copy(update={"dataset": files})
     if variants(run):  # what cannot be built is refused before the teacher is measured
         detector_config(trained_spec(run), len(files.classes), run.job.input.size_divisor)
-    teacher = None
-    result: dict[str, Any] = {}
-    if run.teacher is not None:
-        reporter.stage("loading the teacher", "teacher")
-        teacher = load_teacher(
-            run.teacher,
-            run.dataset.classes,
-            run.job.input.size_divisor,
-            run.dataset.max_detections,
-        )
-        teacher.to(get_device())
-    context = Context(run, folder, reporter, stop, teacher)
-    if isinstance(run.job, AnalyseJob):
-        result |= analyse(context, run.job)
-    elif teacher is not None and getattr(run.job, "measure_teacher", True):
-        name = "detector" if isinstance(run.job, EvaluateJob) else "teacher"
-        result[name] = _measure_teacher(context, teacher)
-        stop.check()
+    context = Context(run, folder, reporter, stop, _teacher(run, reporter))
+    result = _about_the_teacher(context)
     for variant in variants(run):
         trained = train_variant(context, variant)
         cost = _student_cost(context, context.work(variant) / WEIGHTS)
@@ -75,6 +59,26 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         write_outputs(run, variants(run), result, folder, pictures)
     dist.barrier()
     return result
+
+
+def _teacher(run: RunSpec, reporter: Reporter) -> nn.Module | None:
+    if run.teacher is None:
+        return None
+    reporter.stage("loading the teacher", "teacher")
+    files, divisor = run.dataset, run.job.input.size_divisor
+    return load_teacher(run.teacher, files.classes, divisor, files.max_detections).to(get_device())
+
+
+def _about_the_teacher(context: Context) -> dict[str, Any]:
+    """What the job says of its teacher before any student is trained."""
+    job, teacher = context.run.job, context.teacher
+    if isinstance(job, AnalyseJob):
+        return analyse(context, job)
+    if teacher is None or not getattr(job, "measure_teacher", True):
+        return {}
+    measured = _measure_teacher(context, teacher)
+    context.stop.check()
+    return {"detector" if isinstance(job, EvaluateJob) else "teacher": measured}
 
 
 def _comparison(context: Context) -> list[Path]:

@@ -277,3 +277,49 @@ def trainers(job_id: str) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def test_a_study_compares_methods_in_one_table(
+    client: Client, dataset: str, teacher: str, folder: Path
+) -> None:
+    spec = {
+        "kind": "study",
+        "name": "which?",
+        "dataset": dataset,
+        "teachers": {"fcos": teacher, "mine": {"model": MODEL}},
+        "student": {"name": "mobilenet_v2", "width": 0.25},
+        "references": ["head_only"],
+        "matrices": [
+            {"teachers": ["fcos"], "axes": [{"field": "method", "values": ["frs", "ld"]}]},
+            {"teachers": ["mine"]},
+        ],
+        "input": INPUT,
+        "training": TRAINING,
+    }
+    study = ended(client, client.submit(spec))
+    assert study.state == "succeeded", study.message
+    rows = {(row["teacher"], row["setting"]): row for row in study.result["rows"]}
+    assert {key: row["runs"][0]["state"] for key, row in rows.items()} == {
+        ("fcos", "head-only student"): "succeeded",
+        ("fcos", "FRS"): "succeeded",
+        ("fcos", "LD"): "not served",
+        ("mine", "head-only student"): "succeeded",
+        ("mine", "PGD"): "succeeded",
+    }
+    assert study.result["teachers"]["mine"]["state"] == "succeeded"
+    for name in ("study.md", "study.csv", "study.json", "study.png"):
+        client.download(study.id, name, folder)
+    again = ended(client, client.submit(spec))
+    assert again.result["rows"] == study.result["rows"]
+    kinds = {event.kind for event in client.events(again.id).items}
+    assert "child_reused" in kinds
+    assert "child_submitted" not in kinds
+
+
+def test_a_teacher_is_analysed(client: Client, dataset: str, teacher: str) -> None:
+    spec = {"kind": "analyse", "dataset": dataset, "teacher": teacher, "input": INPUT, "workers": 0}
+    job = ended(client, client.submit(spec))
+    assert job.state == "succeeded", job.message
+    media_types = {a.name: a.media_type for a in client.artifacts(job.id)}
+    assert media_types["quality_heat.png"] == "image/png"
+    assert media_types["hide_curve.csv"] == "text/csv"
