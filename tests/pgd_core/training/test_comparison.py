@@ -14,7 +14,11 @@ from pgd_core.jobs.run import DatasetFiles, TeacherFile
 from pgd_core.training import comparison
 from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import with_prepared_annotations
-from tests.pgd_core.training.runs import CLASSES, digit_files, distill_run
+from pgd_core.training.hooks import StopRequest
+from pgd_core.training.job import _comparison
+from pgd_core.training.progress import Reporter
+from pgd_core.training.variant import Context
+from tests.pgd_core.training.runs import CLASSES, digit_files, distill_run, lines
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +112,15 @@ def test_a_picture_is_shown_the_way_up_that_its_camera_noted(tmp_path: Path) -> 
     exif[0x0112] = 6  # a quarter turn
     Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(tmp_path / "p.jpg", exif=exif)
     assert comparison._opened(tmp_path / "p.jpg").size == (20, 40)
+
+
+def test_a_comparison_that_cannot_be_drawn_is_told_and_fails_no_training(
+    many: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
+) -> None:
+    """Such as after an earlier release, which kept no detections."""
+    teacher = build_detector(teachers["fcos"].model, len(CLASSES))
+    reporter = Reporter(tmp_path / "progress.jsonl")
+    stop = StopRequest(tmp_path / "stop")
+    run = distill_run(many, teachers["fcos"])
+    assert _comparison(Context(run, tmp_path, reporter, stop, teacher)) == []
+    assert "no comparison could be drawn" in lines(tmp_path, "stage")[0]["message"]

@@ -109,14 +109,13 @@ def test_any_student_inherits_the_whole_head_and_all_of_the_neck_that_fits(
     assert set(taken.skipped) == (set() if name == "resnet18" else lateral)
 
 
-@pytest.mark.parametrize("detector", ["fcos", "gfl"])
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it(
-    detector: str, files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
+    files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
 ) -> None:
     """Its backbone from the teacher's file, with frozen norms, and the head inherited."""
-    student = {"name": "resnet18", "weights": f"file:{detector}.safetensors"}
-    run = distill_run(files, teachers[detector], {"epochs": 1}, student=student)
-    run = run.model_copy(update={"weights_folder": teachers[detector].weights.parent})
+    student = {"name": "resnet18", "weights": "file:gfl.safetensors"}
+    run = distill_run(files, teachers["gfl"], {"epochs": 1}, student=student)
+    run = run.model_copy(update={"weights_folder": teachers["gfl"].weights.parent})
     run_job(run, tmp_path)
     first, last = (losses(tmp_path, "distilled")[step] for step in (1, 3))
     of_method = [term for term in first if term.startswith("loss_pgd")]
