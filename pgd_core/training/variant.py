@@ -121,12 +121,12 @@ def _finished_before(context: Context, variant: Variant) -> dict[str, Any] | Non
 def _bring(earlier: Path, folder: Path, *names: str) -> None:
     """Copy files of an earlier attempt, each whole; the last of them says that all are there.
 
-    One that is not there was made by an earlier release, which did not write it.
+    FOUND may be missing: an earlier release did not write it.
     """
     if earlier == folder:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (n for n in names if (earlier / n).exists()):
+    for name in (n for n in names if n != FOUND or (earlier / n).exists()):
         write_atomically(folder / name, partial(shutil.copyfile, earlier / name))
 
 
