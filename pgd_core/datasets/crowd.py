@@ -21,6 +21,7 @@ from pgd_core.datasets.digits import (
     Glyph,
     Scans,
     background,
+    check_scenes,
     enlarged,
     ink_colour,
     paint,
@@ -28,7 +29,6 @@ from pgd_core.datasets.digits import (
 )
 from pgd_core.datasets.layout import DatasetFiles, write_text_whole
 from pgd_core.datasets.odgt import CLASS_NAME, SUFFIX, file_name_of
-from pgd_core.errors import InvalidSpec
 
 KNOTS = (1, 3)  # of a scene, both included
 DIGITS_PER_KNOT = (2, 5)
@@ -52,10 +52,7 @@ def write_crowd_scenes(
 
     Scene k of a split does not depend on how many scenes are asked for.
     """
-    if images < 1 or val_images < 1:
-        raise InvalidSpec(f"images = {images} and val_images = {val_images}: both must be >= 1")
-    if not 64 <= size <= 2048:
-        raise InvalidSpec(f"size = {size} pixels: choose 64 to 2048")
+    check_scenes(images, val_images, size)
     files = DatasetFiles.under(folder, SUFFIX)
     train_scans, val_scans = split_scans(seed)
     splits = (

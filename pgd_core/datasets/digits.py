@@ -53,10 +53,7 @@ def write_digit_scenes(
 
     Scene k of a split does not depend on how many scenes are asked for.
     """
-    if images < 1 or val_images < 1:
-        raise InvalidSpec(f"images = {images} and val_images = {val_images}: both must be >= 1")
-    if not 64 <= size <= 2048:
-        raise InvalidSpec(f"size = {size} pixels: choose 64 to 2048")
+    check_scenes(images, val_images, size)
     files = DatasetFiles.under(folder, ".json")
     train_scans, val_scans = split_scans(seed)
     splits = (
@@ -73,6 +70,14 @@ def write_digit_scenes(
                 progress(split * images + index + 1, images + val_images)
         coco.write(annotation_file)
     return files
+
+
+def check_scenes(images: int, val_images: int, size: int) -> None:
+    """InvalidSpec for splits without a scene, and for sizes that no scene can have."""
+    if images < 1 or val_images < 1:
+        raise InvalidSpec(f"images = {images} and val_images = {val_images}: both must be >= 1")
+    if not 64 <= size <= 2048:
+        raise InvalidSpec(f"size = {size} pixels: choose 64 to 2048")
 
 
 def split_scans(seed: int) -> tuple[Scans, Scans]:
