@@ -13,12 +13,20 @@ from sqlalchemy import Engine
 
 from api import errors, openapi
 from api.limits import BodyLimit, RequestId, SameSite
+from api.places import Places
 from api.readiness import readiness_checks
 from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
 from api.services import Hints, Services
 from pgd_core.files.local import LocalFileStore
 from pgd_core.settings import Settings
-from pgd_core.store import SqlJobStore, SqlLibraryStore, open_engine
+from pgd_core.store import (
+    SqlJobStore,
+    SqlLibraryStore,
+    SqlQueue,
+    SqlTeamStore,
+    SqlWorkerStore,
+    open_engine,
+)
 from worker.queue import HintSender
 
 ROUTES = (jobs, history, artifacts, datasets, teachers, uploads, health, problem_pages)
@@ -58,7 +66,10 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
 def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
     return Services(
         settings=settings,
-        jobs=SqlJobStore(engine),
+        jobs=SqlJobStore(engine, settings.scheduling_rules()),
+        places=Places(SqlQueue(engine, settings.scheduling_rules())),
+        teams=SqlTeamStore(engine),
+        workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
         files=LocalFileStore(settings.data_folder / "files"),
         hints=hints,

@@ -8,11 +8,15 @@ from fastapi import Path as UrlPart
 from pydantic import Field, StringConstraints, model_validator
 
 from pgd_core.jobs.job import JobState
+from pgd_core.jobs.machine import PRIORITIES, Needs, Placement
 from pgd_core.jobs.spec import DetectorSpec, Strict
+from pgd_core.jobs.teams import DEFAULT_TEAM
 
 # PostgreSQL stores no NUL, and nobody's name holds a line break.
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
 ID = r"^[A-Za-z0-9-]{1,64}$"
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"  # of a pool or a team
+PriorityWord = Literal["low", "normal", "high"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
 ServerPath = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NO_CONTROL)]
 IdInUrl = Annotated[str, UrlPart(pattern=ID)]
@@ -49,6 +53,19 @@ class SubmitQuery(Strict):
     """How a job is submitted."""
 
     validate_only: bool = Field(False, description="Check everything, queue nothing.")
+    team: str = Field(DEFAULT_TEAM, pattern=NAME, description="Whose share of GPU time it uses.")
+    pool: str | None = Field(None, pattern=NAME, description="Default: the server's own.")
+    priority: PriorityWord = Field(
+        "normal", description="A higher class goes first, and may stop and requeue a lower one."
+    )
+    gpus: int = Field(1, ge=1, le=256, description="Of one worker, all of them or none.")
+    min_memory_mb: int = Field(0, ge=0, le=2**31 - 1, description="Of each GPU, MiB.")
+
+    def placement(self, default_pool: str) -> Placement:
+        """Where the job waits, for whom, and what it needs."""
+        needs = Needs(self.gpus, self.min_memory_mb)
+        pool = self.pool or default_pool
+        return Placement(pool, self.team, PRIORITIES[self.priority], needs)
 
 
 class LogsQuery(Strict):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pgd_core.jobs.forecast import Place, WaitReason
 from pgd_core.jobs.job import CheckState, Job, JobState
+from pgd_core.jobs.machine import Priority
 from pgd_core.jobs.run import ProgressLine
 
 Item = TypeVar("Item")
@@ -33,15 +35,26 @@ class JobView(View):
     state: JobState
     reason: str | None = Field(description="Why the last attempt, or the job, ended.")
     message: str = Field(description="The reason in words.")
-    cancel_requested: bool
+    stop_requested: Literal["cancel", "pause", "preempt"] | None = Field(
+        description="What its worker was asked to stop it for."
+    )
     queue_position: int | None = Field(None, description="1 is next; null when not queued.")
+    waits_because: WaitReason | None = Field(None, description="Why it has not started.")
+    waits_message: str = Field("", description="The same in words.")
+    starts_at: datetime | None = Field(None, description="Estimated; null: it cannot be said.")
     done: float = Field(0.0, description="Share of the whole job, 0 to 1.")
     eta_s: float | None = Field(None, description="Seconds until the end, while it runs.")
     pool: str
-    priority: int
+    team: str
+    priority: Literal["low", "normal", "high"]
+    gpus: int = Field(description="Of one worker, all of them or none.")
+    min_memory_mb: int = Field(description="Of each GPU, MiB.")
     attempt: int
     max_attempts: int
+    failures: int = Field(description="Attempts used up.")
     worker: str | None
+    slots: tuple[int, ...] = Field(description="The worker's devices that it holds.")
+    gpu_s: float = Field(description="GPU time of its attempts that ended, seconds.")
     progress: dict[str, Any] = Field(description="The last line of progress of training.")
     result: dict[str, Any] = Field(description="Metrics and costs of a job that succeeded.")
     spec: dict[str, Any]
@@ -56,17 +69,34 @@ class JobView(View):
         return self.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
     @classmethod
-    def of(cls, stored: Job, queue_position: int | None = None) -> Self:
-        """The job as the API shows it."""
+    def of(cls, stored: Job, place: Place | None = None) -> Self:
+        """The job as the API shows it; `place` in the queue, if it waits."""
         view = cls.model_validate(stored)
         running = stored.state is JobState.RUNNING
         done = (
             1.0 if stored.state is JobState.SUCCEEDED else float(stored.progress.get("done", 0.0))
         )
         eta_s = stored.progress.get("eta_s") if running else None
-        return view.model_copy(
-            update={"queue_position": queue_position, "done": done, "eta_s": eta_s}
-        )
+        return view.model_copy(update={"done": done, "eta_s": eta_s} | _waiting(stored, place))
+
+    @field_validator("priority", mode="before")
+    @classmethod
+    def _in_a_word(cls, priority: object) -> object:
+        return priority.word if isinstance(priority, Priority) else priority
+
+
+def _waiting(stored: Job, place: Place | None) -> dict[str, Any]:
+    if place is not None:
+        starts_in = place.starts_in_s
+        return {
+            "queue_position": place.position,
+            "waits_because": place.reason,
+            "waits_message": place.message,
+            "starts_at": None if starts_in is None else datetime.now(UTC) + timedelta(0, starts_in),
+        }
+    if stored.state is JobState.PAUSED:
+        return {"waits_because": WaitReason.PAUSED, "waits_message": "paused; resume it"}
+    return {}
 
 
 class CheckedSpec(BaseModel):
@@ -133,7 +163,8 @@ class EventView(View):
     sequence: int
     at: datetime
     kind: str
-    data: dict[str, Any]
+    by: str = Field(description="Who: a worker, the reconciler, the scheduler, or a caller.")
+    data: dict[str, Any] = Field(description="Why, and with what.")
 
 
 class MetricLine(ProgressLine):

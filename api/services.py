@@ -9,7 +9,8 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
+from api.places import Places
+from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore, TeamStore, WorkerStore
 from pgd_core.settings import Settings
 
 
@@ -25,6 +26,9 @@ class Services:
 
     settings: Settings
     jobs: JobStore
+    places: Places
+    teams: TeamStore
+    workers: WorkerStore
     library: LibraryStore
     files: FileStore
     hints: Hints

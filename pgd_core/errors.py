@@ -8,6 +8,7 @@
     ├── Conflict            the thing is not in a state that allows this
     │   ├── IllegalMove         a job cannot go from this state to that one
     │   ├── NotReady            a teacher or data set is still being checked, or was rejected
+    │   ├── QuotaExceeded       the team has as many jobs or GPUs as it may
     │   └── LeaseLost           another worker owns the job now; stop
     └── RunFailed           an attempt ended; `reason` decides what follows
         ├── DatasetUnusable     bad_dataset
@@ -84,6 +85,12 @@ class NotReady(Conflict):
     """A teacher or data set is still being checked, or was rejected."""
 
     code = "not_ready"
+
+
+class QuotaExceeded(Conflict):
+    """The team has as many jobs or GPUs as it may."""
+
+    code = "quota_exceeded"
 
 
 class LeaseLost(Conflict):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pgd_core.jobs.scheduling import SchedulingRules
 
 
 class Settings(BaseSettings):
@@ -27,6 +30,12 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload.")
     pool: str = Field("default", description="The pool that a worker serves.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="Device of the trainers.")
+    slots: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Slots of a worker without GPUs: jobs that share its processor.",
+    )
     workers: int = Field(
         1,
         ge=1,
@@ -39,14 +48,40 @@ class Settings(BaseSettings):
     )
     stop_grace_s: float = Field(30, gt=0, description="Time a trainer has to write a checkpoint.")
     reconcile_s: float = Field(15, gt=0, description="Time between the reconciler's rounds.")
+    fair_share_half_life_h: float = Field(
+        24, gt=0, description="Hours after which used GPU time counts half in a team's share."
+    )
+    preempt: bool = Field(
+        True, description="Whether a job of higher class may stop and requeue one of lower class."
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
     max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
+    min_free_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        description="Free disk below which workers claim nothing and uploads are refused; 0: none.",
+    )
+    keep_failed_days: float = Field(
+        7, ge=0, description="How long a failed job's checkpoints are kept, for another try."
+    )
+    keep_logs_days: float = Field(
+        90, ge=0, description="How long the logs and progress files of an ended job are kept."
+    )
+    keep_uploads_days: float = Field(
+        7,
+        ge=0,
+        description="How long an upload may be registered as a teacher; then it is deleted.",
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
 
     def resolved_database_url(self) -> str:
         """The URL in force."""
         return self.database_url or f"sqlite:///{self.data_folder.resolve() / 'pgd.sqlite'}"
+
+    def scheduling_rules(self) -> SchedulingRules:
+        """What the operator decides about the queue's order."""
+        return SchedulingRules(timedelta(hours=self.fair_share_half_life_h), self.preempt)
 
     def resolved_redis_url(self) -> str:
         """The URL in force."""

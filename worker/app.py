@@ -7,8 +7,8 @@ from celery import Celery
 from worker.queue import broker_options, queue_name
 
 
-def worker_app(redis_url: str, pool: str) -> Celery:
-    """The Celery application of one worker."""
+def worker_app(redis_url: str, pool: str, slots: int = 1) -> Celery:
+    """The Celery application of one worker, with a thread for each of its slots."""
     app = Celery("pgd-worker", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=queue_name(pool),
@@ -18,13 +18,13 @@ def worker_app(redis_url: str, pool: str) -> Celery:
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        # One job at a time, in a thread. The task only supervises: it waits for the trainer's
-        # process, so the interpreter lock does not matter. Measured on Celery 5.7: `solo` answers
-        # no ping while its task runs; `prefork` puts a forked, daemonic process in between, which
-        # takes signals and dies on its own; one thread answers pings, and SIGTERM reaches the main
-        # thread at once while the task ends by itself.
+        # A job in a thread. The task only supervises: it waits for the trainer's process, so the
+        # interpreter lock does not matter. Measured on Celery 5.7: `solo` answers no ping while its
+        # task runs; `prefork` puts a forked, daemonic process in between, which takes signals and
+        # dies on its own; threads answer pings, and SIGTERM reaches the main thread at once while
+        # the tasks end by themselves.
         worker_pool="threads",
-        worker_concurrency=1,
+        worker_concurrency=slots,
         # Else a hint waits behind a busy worker while another is free.
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,

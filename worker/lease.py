@@ -11,7 +11,7 @@ from types import TracebackType
 import structlog
 
 from pgd_core.errors import LeaseLost
-from pgd_core.jobs.job import Claim
+from pgd_core.jobs.job import Claim, StopRequest
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.jobs.run import ProgressLine
 
@@ -42,7 +42,7 @@ class LeaseKeeper:
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._good_until = claimed_at + lease_s * (1 - _MARGIN)
         self._refused = False
-        self._cancel = False
+        self._stop_requested: StopRequest | None = None
         self._lines: list[ProgressLine] = []
         self._lines_lock = threading.Lock()  # held for moments: `add` never waits for a database
         self._renewing = threading.Lock()
@@ -69,8 +69,9 @@ class LeaseKeeper:
         return self._refused or time.monotonic() > self._good_until
 
     @property
-    def cancel_requested(self) -> bool:
-        return self._cancel
+    def stop_requested(self) -> StopRequest | None:
+        """What the trainer is to stop for, if it is."""
+        return self._stop_requested
 
     def add(self, lines: Sequence[ProgressLine]) -> None:
         """Lines to go out with the next heartbeat."""
@@ -90,7 +91,7 @@ class LeaseKeeper:
             with self._lines_lock:
                 del self._lines[: len(lines)]
             self._good_until = asked_at + self._lease_s * (1 - _MARGIN)
-            self._cancel = self._cancel or orders.cancel
+            self._stop_requested = orders.stop or self._stop_requested
 
     def _keep(self) -> None:
         wait_s = 0.0  # the first at once: the claim may have taken long

@@ -1,28 +1,40 @@
-"""One GPU's worker: `python -m worker.main`, a Celery worker of one slot of a pool.
+"""A machine's worker: `python -m worker.main`, a Celery worker with a slot for each of its GPUs.
 
-SIGTERM asks the running trainer to write a checkpoint, puts its job back into the queue and ends.
+SIGTERM asks the running trainers to write a checkpoint, puts their jobs back into the queue and
+ends.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import structlog
 from celery import Celery, signals
 
 from pgd_core.files import LocalFileStore
+from pgd_core.files.room import lack_of_room
+from pgd_core.jobs.machine import Device as Slot
+from pgd_core.jobs.machine import Worker
 from pgd_core.settings import Settings
-from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
+from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, migrate, open_engine
 from worker.app import worker_app
+from worker.devices import environment_of, find_devices, strangers, versions
 from worker.logs import configure_logs
+from worker.presence import Presence
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender, queue_name
 from worker.runner import Runner, RunnerOptions
+from worker.slots import Slots
 from worker.supervisor import Limits
 from worker.tasks import register_tasks
+
+Device = Literal["auto", "cpu", "cuda"]
 
 log = structlog.get_logger()
 
@@ -31,39 +43,65 @@ def main() -> int:
     """Composition root; returns the exit code."""
     configure_logs("worker")
     settings = Settings()
-    name = f"{socket.gethostname()}:{os.getpid()}"
     swept = end_orphans()
     if swept:
         log.warning("orphans_ended", pids=swept)
+    devices = find_devices(cast(Device, settings.device), settings.slots)
+    worker = this_worker(settings, devices)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
+    slots = Slots(devices, lambda free: strangers(free, ()))
+    options = runner_options(settings, worker)
     runner = Runner(
-        SqlJobStore(engine),
+        SqlJobStore(engine, settings.scheduling_rules()),
         SqlLibraryStore(engine),
         LocalFileStore(settings.data_folder / "files"),
-        runner_options(settings, name),
+        slots,
+        options,
+    )
+    presence = Presence(
+        SqlWorkerStore(engine),
+        worker,
+        every_s=settings.heartbeat_s,
+        trouble=lambda: options.trouble() or slots.trouble(),
+        wake=runner.wake,
     )
     redis_url = settings.resolved_redis_url()
-    app = worker_app(redis_url, settings.pool)
+    app = worker_app(redis_url, settings.pool, len(devices))
     register_tasks(app, runner)
-    log.info("worker_starts", name=name, pool=settings.pool)
+    log.info("worker_starts", name=worker.name, pool=settings.pool, slots=len(devices))
     try:
-        return serve(app, runner, HintSender(redis_url), settings.pool)
+        with presence:
+            code = serve(app, runner, HintSender(redis_url), settings.pool)
+            runner.join()
+            return code
     finally:
         engine.dispose()
 
 
-def runner_options(settings: Settings, name: str) -> RunnerOptions:
+def this_worker(settings: Settings, devices: Sequence[Slot]) -> Worker:
+    """The worker that this process is; its name is a part of addresses, and never used again."""
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    name = f"{host}-{secrets.token_hex(3)}"
+    return Worker(
+        name, socket.gethostname(), os.getpid(), settings.pool, tuple(devices), versions()
+    )
+
+
+def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
     """What the settings mean for a runner."""
+    data = settings.data_folder.resolve()
     return RunnerOptions(
-        worker=name,
-        attempts=settings.data_folder.resolve() / "attempts",
+        worker=worker.name,
+        attempts=data / "attempts",
         pool=settings.pool,
-        device=cast(Literal["auto", "cpu", "cuda"], settings.device),
+        device=cast(Device, settings.device),
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
         limits=Limits(stop_grace_s=settings.stop_grace_s, max_duration_s=settings.max_duration_s),
+        trouble=lambda: lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes),
+        environment=lambda used: environment_of(used, len(worker.devices)),
     )
 
 

@@ -1,8 +1,9 @@
 """Puts right what got stuck: `python -m worker.reconciler`, one beside each database.
 
-Every round: attempts whose lease ran out end as worker_lost, and pools with queued jobs that no
-worker was told of are hinted. Beside the rounds, data sets and teachers are checked one at a time,
-studies are driven, and what attempts left behind is swept.
+Every round: attempts whose lease ran out end as worker_lost, silent workers are lost, and pools
+with queued jobs that no worker was told of are hinted. Beside the rounds, data sets and teachers
+are checked one at a time, studies are driven, jobs of lower class make room for those of higher,
+and what attempts left behind is swept.
 Two reconcilers do no harm: each step is guarded in the database.
 """
 
@@ -20,7 +21,15 @@ import structlog
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
-from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlStudyStore, migrate, open_engine
+from pgd_core.store import (
+    SqlJobStore,
+    SqlLibraryStore,
+    SqlQueue,
+    SqlStudyStore,
+    SqlWorkerStore,
+    migrate,
+    open_engine,
+)
 from worker.checks import Checker
 from worker.logs import configure_logs
 from worker.processes import end_orphans
@@ -32,7 +41,7 @@ from worker.sweep import sweep
 _HINT_AGAIN_ROUNDS = 4
 # Between two looks for things to check: registering feels immediate.
 _CHECK_EVERY_S = 1.0
-_STUDY_EVERY_S = 2.0
+_DRIVE_EVERY_S = 2.0
 _SWEEP_EVERY_S = 3600.0
 
 log = structlog.get_logger()
@@ -47,7 +56,9 @@ def main() -> int:
         log.warning("orphans_ended", pids=swept)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    jobs, files = SqlJobStore(engine), LocalFileStore(settings.data_folder / "files")
+    rules = settings.scheduling_rules()
+    jobs, files = SqlJobStore(engine, rules), LocalFileStore(settings.data_folder / "files")
+    queue, workers = SqlQueue(engine, rules), SqlWorkerStore(engine)
     library, scratch = SqlLibraryStore(engine), settings.data_folder / "checks"
     checker = Checker(library, files, scratch)
     studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)
@@ -60,9 +71,16 @@ def main() -> int:
         stop.set()
         checker.stop()
 
-    def drive_studies() -> None:
+    def drive() -> None:
         studies.advance_all()
+        for job in queue.preempt():
+            log.info("preempted", job=job.id, worker=job.worker)
         give_hints(jobs, hints, again_after)  # the next jobs start at once
+
+    def round_() -> None:
+        for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
+            log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+        reconcile(jobs, hints, again_after)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
@@ -71,13 +89,13 @@ def main() -> int:
         threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
         for name, step, every_s in (
             ("checks", checker.check_all, _CHECK_EVERY_S),
-            ("studies", drive_studies, _STUDY_EVERY_S),
+            ("queue", drive, _DRIVE_EVERY_S),
             ("sweeps", lambda: sweep(attempts, jobs, files), _SWEEP_EVERY_S),
         )
     ]
     for thread in beside:
         thread.start()
-    repeat(lambda: reconcile(jobs, hints, again_after), settings.reconcile_s, stop)
+    repeat(round_, settings.reconcile_s, stop)
     for thread in beside:
         thread.join()
     hints.close()

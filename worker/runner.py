@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +15,11 @@ import structlog
 
 from pgd_core.errors import LeaseLost, PgdError
 from pgd_core.jobs.job import Artifact, Claim, Job, Reason
+from pgd_core.jobs.machine import Device, Offer
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
 from worker.attempt import prepare, publish
 from worker.lease import LeaseKeeper
+from worker.slots import Slots
 from worker.supervisor import Limits, supervise
 from worker.sweep import tidy
 from worker.verdict import Verdict, verdict_of_error, verdict_of_exit
@@ -36,11 +38,13 @@ class RunnerOptions:
     attempts: Path  # folder of the attempts' folders
     pool: str = "default"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    trouble: Callable[[], str] = lambda: ""  # why it claims nothing: a disk that is nearly full
     weights_folder: Path | None = None
     lease_s: float = 60.0
     heartbeat_s: float = 2.0
     limits: Limits = field(default_factory=Limits)
-    trainer: Sequence[str] = (sys.executable, "-m", "pgd_core.training")
+    trainer: Sequence[str] = ("-m", "pgd_core.training")  # of Python; or under torchrun
+    environment: Callable[[Sequence[Device]], Mapping[str, str]] = lambda _: {}  # of a trainer
 
     def __post_init__(self) -> None:
         if self.heartbeat_s > self.lease_s / 3:
@@ -54,39 +58,77 @@ class Runner:
     """Runs jobs one after another."""
 
     def __init__(
-        self, jobs: JobStore, library: LibraryStore, files: FileStore, options: RunnerOptions
+        self,
+        jobs: JobStore,
+        library: LibraryStore,
+        files: FileStore,
+        slots: Slots,
+        options: RunnerOptions,
     ) -> None:
         self._jobs, self._library, self._files = jobs, library, files
-        self._options = options
+        self._slots, self._options = slots, options
         self._shutting_down = threading.Event()
+        self._woken: list[threading.Thread] = []
 
     def shut_down(self) -> None:
         """Claim nothing more; the running trainer writes a checkpoint and its job is requeued."""
         self._shutting_down.set()
 
+    def wake(self) -> None:
+        """Work in a thread of its own, if there is a device to work on."""
+        self._woken = [thread for thread in self._woken if thread.is_alive()]
+        if self._slots.usable() and not self._shutting_down.is_set():
+            thread = threading.Thread(target=self.work, name="woken")
+            self._woken.append(thread)
+            thread.start()
+
+    def join(self) -> None:
+        """Wait for the threads that `wake` started."""
+        for thread in self._woken:
+            thread.join()
+
     def work(self) -> int:
-        """Run what there is to run; how many attempts that were."""
+        """Run what there is to run on what is free; how many attempts that were."""
         done = 0
         while not self._shutting_down.is_set() and self._run_next():
             done += 1
         return done
 
     def _run_next(self) -> bool:
-        options = self._options
-        claimed_at = time.monotonic()
-        claimed = self._jobs.claim(options.worker, options.pool, timedelta(seconds=options.lease_s))
-        if claimed is None:
+        taken = self._claim()
+        if taken is None:
             return False
-        job, claim = claimed
-        with structlog.contextvars.bound_contextvars(job=job.id, attempt=claim.attempt):
-            log.info("claimed", kind=job.kind, pool=job.pool)
-            try:
-                self._run(job, claim, claimed_at)
-            except LeaseLost as error:
-                log.warning("lease_lost", message=error.message)
+        job, claim, claimed_at, devices = taken
+        try:
+            self._attempt(job, claim, claimed_at, devices)
+        finally:
+            self._slots.release(devices)
         return True
 
-    def _run(self, job: Job, claim: Claim, claimed_at: float) -> None:
+    def _claim(self) -> tuple[Job, Claim, float, tuple[Device, ...]] | None:
+        options = self._options
+        with self._slots.claiming() as free:
+            if not free or options.trouble():
+                return None
+            claimed_at = time.monotonic()
+            offer = Offer(options.worker, options.pool, free)
+            claimed = self._jobs.claim(offer, timedelta(seconds=options.lease_s))
+            if claimed is None:
+                return None
+            job, claim = claimed
+            return job, claim, claimed_at, self._slots.hold(job.slots)
+
+    def _attempt(
+        self, job: Job, claim: Claim, claimed_at: float, devices: Sequence[Device]
+    ) -> None:
+        with structlog.contextvars.bound_contextvars(job=job.id, attempt=claim.attempt):
+            log.info("claimed", kind=job.kind, pool=job.pool, slots=job.slots)
+            try:
+                self._run(job, claim, claimed_at, devices)
+            except LeaseLost as error:
+                log.warning("lease_lost", message=error.message)
+
+    def _run(self, job: Job, claim: Claim, claimed_at: float, devices: Sequence[Device]) -> None:
         with LeaseKeeper(
             self._jobs,
             claim,
@@ -96,7 +138,7 @@ class Runner:
         ) as lease:
             artifacts: list[Artifact] = []
             try:
-                verdict, folder = self._train(job, claim, lease)
+                verdict, folder = self._train(job, claim, lease, devices)
                 if verdict.reason is Reason.COMPLETED:
                     artifacts = publish(folder, claim, self._files)
             except LeaseLost:
@@ -108,7 +150,9 @@ class Runner:
             ended = self._finish(claim, lease, verdict, artifacts)
         self._tidy(ended)
 
-    def _train(self, job: Job, claim: Claim, lease: LeaseKeeper) -> tuple[Verdict, Path]:
+    def _train(
+        self, job: Job, claim: Claim, lease: LeaseKeeper, devices: Sequence[Device]
+    ) -> tuple[Verdict, Path]:
         options = self._options
         folder = prepare(
             job,
@@ -120,7 +164,13 @@ class Runner:
         )
         self._jobs.started(claim)
         ended = supervise(
-            options.trainer, folder, claim, lease, options.limits, self._shutting_down.is_set
+            _command(options.trainer, len(devices)),
+            folder,
+            claim,
+            lease,
+            options.limits,
+            self._shutting_down.is_set,
+            options.environment(devices),
         )
         return verdict_of_exit(ended, folder), folder
 
@@ -153,3 +203,11 @@ class Runner:
             tidy(ended, self._options.attempts, self._jobs, self._files)
         except Exception as error:  # the job has ended well; the reconciler sweeps what is left
             log.warning("not_tidied", error=str(error))
+
+
+def _command(trainer: Sequence[str], processes: int) -> list[str]:
+    """One process, or one for each device under torchrun, which they meet through."""
+    if processes == 1:
+        return [sys.executable, *trainer]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [sys.executable, *torchrun, *trainer]

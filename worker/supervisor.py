@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from pgd_core.errors import LeaseLost
-from pgd_core.jobs.job import Claim
+from pgd_core.jobs.job import Claim, StopRequest
 from pgd_core.jobs.run import LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
 from worker.lease import LeaseKeeper
 from worker.processes import end_members, marks
@@ -27,8 +27,17 @@ class StopCause(Enum):
     """Why a trainer was asked to stop."""
 
     CANCEL = auto()
+    PAUSE = auto()
+    PREEMPT = auto()
     SHUTDOWN = auto()
     MAX_DURATION = auto()
+
+
+_CAUSES = {
+    StopRequest.CANCEL: StopCause.CANCEL,
+    StopRequest.PAUSE: StopCause.PAUSE,
+    StopRequest.PREEMPT: StopCause.PREEMPT,
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,14 @@ class Limits:
     """How long things may take, in seconds."""
 
     stop_grace_s: float = 30.0  # from being asked to stop to having written a checkpoint
+    cancel_grace_s: float = 10.0  # the same of a job that is given up
     max_duration_s: float | None = None  # of an attempt
     poll_s: float = 0.2  # between two looks at the process
+
+    def grace_s(self, cause: StopCause) -> float:
+        """From being asked to stop to being killed."""
+        shorter = min(self.cancel_grace_s, self.stop_grace_s)
+        return shorter if cause is StopCause.CANCEL else self.stop_grace_s
 
 
 @dataclass(frozen=True)
@@ -55,13 +70,14 @@ def supervise(
     lease: LeaseKeeper,
     limits: Limits,
     shutting_down: Callable[[], bool],
+    environment: Mapping[str, str],  # which devices it sees
 ) -> Exit:
     """Run the trainer to its end. When this returns or raises, no process of it is left.
 
     Raises LeaseLost, the trainer killed, when the job may be another worker's.
     """
     marker = f"{claim.job_id}/{claim.attempt}"
-    process = _start(trainer, folder, marker)
+    process = _start(trainer, folder, marker, environment)
     gently_s = 2.0
     try:
         return _watch(process, folder, claim, lease, limits, shutting_down)
@@ -87,14 +103,16 @@ def log_end(folder: Path, lines: int = 20) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def _start(trainer: Sequence[str], folder: Path, marker: str) -> subprocess.Popen[bytes]:
+def _start(
+    trainer: Sequence[str], folder: Path, marker: str, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     # The trainer knows no database: our own settings, with their passwords, stay here.
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("PGD_")}
     with (folder / LOG_FILE).open("ab") as output:
         return subprocess.Popen(
             [*trainer, str(folder / RUN_FILE), str(folder)],
             cwd=folder,
-            env=inherited | marks(marker) | {"PYTHONUNBUFFERED": "1"},
+            env={**inherited, **environment, **marks(marker), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -123,9 +141,9 @@ def _watch(
             if cause is not None:
                 log.info("trainer_asked_to_stop", cause=cause.name)
                 _ask_to_stop(process, folder)
-                patient_until = time.monotonic() + limits.stop_grace_s
+                patient_until = time.monotonic() + limits.grace_s(cause)
         if time.monotonic() > patient_until:
-            log.warning("trainer_did_not_stop", grace_s=limits.stop_grace_s)
+            log.warning("trainer_did_not_stop", cause=cause and cause.name)
             end_members(f"{claim.job_id}/{claim.attempt}", process.pid)
             patient_until = float("inf")
     while lines := tail.new_lines():
@@ -146,8 +164,8 @@ def _cause_to_stop(
     started_at: float,
     shutting_down: Callable[[], bool],
 ) -> StopCause | None:
-    if lease.cancel_requested:
-        return StopCause.CANCEL
+    if lease.stop_requested is not None:
+        return _CAUSES[lease.stop_requested]
     if shutting_down():
         return StopCause.SHUTDOWN
     if limits.max_duration_s is not None and time.monotonic() - started_at > limits.max_duration_s:

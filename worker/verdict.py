@@ -26,6 +26,8 @@ class Verdict:
 
 _REASON_OF_CAUSE = {
     StopCause.CANCEL: Reason.CANCELLED_BY_USER,
+    StopCause.PAUSE: Reason.PAUSED_BY_USER,
+    StopCause.PREEMPT: Reason.PREEMPTED,
     StopCause.SHUTDOWN: Reason.STOPPED,
     StopCause.MAX_DURATION: Reason.MAX_DURATION,
 }
@@ -75,6 +77,8 @@ def _failed_by_itself(outcome: Outcome | None, cause: StopCause) -> bool:
 def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
     asked = {
         StopCause.CANCEL: "cancelled on request",
+        StopCause.PAUSE: "paused on request",
+        StopCause.PREEMPT: "gave its GPUs to a job of higher class",
         StopCause.SHUTDOWN: "the worker shut down",
         StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
     }[cause]

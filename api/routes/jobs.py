@@ -16,8 +16,9 @@ from api.openapi import problems
 from api.requests import IdInUrl, JobsQuery, SubmitQuery
 from api.schemas import CheckedSpec, JobView, Page
 from api.services import Services, ServicesDep
-from pgd_core.errors import Conflict
-from pgd_core.jobs.job import Job
+from pgd_core.errors import Conflict, QuotaExceeded
+from pgd_core.jobs.forecast import Place
+from pgd_core.jobs.job import Job, JobState
 from pgd_core.jobs.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -51,7 +52,7 @@ def submit_job(
     check_job(spec, services.library, services.settings.weights_folder)
     if query.validate_only:
         return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
-    job = _submit(spec, services, idempotency_key)
+    job = _submit(spec, query, services, idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     after_answer.add_task(_hint, services, job.pool)
     return _view(services, job)
@@ -85,16 +86,27 @@ def _view(services: Services, job: Job) -> JobView:
 
 
 def _views(services: Services, jobs: Sequence[Job]) -> list[JobView]:
-    positions = services.jobs.queue_positions([job.id for job in jobs if job.state == "queued"])
-    return [JobView.of(job, positions.get(job.id)) for job in jobs]
+    return [JobView.of(job, _place(services, job)) for job in jobs]
 
 
-def _submit(spec: JobSpec, services: Services, key: str | None) -> Job:
+def _place(services: Services, job: Job) -> Place | None:
+    """A study waits in no queue: its jobs do."""
+    if job.state is not JobState.QUEUED or job.kind == "study":
+        return None
+    return services.places.of_job(job.id, job.pool)
+
+
+def _submit(spec: JobSpec, query: SubmitQuery, services: Services, key: str | None) -> Job:
     settings = services.settings
     try:
         return services.jobs.submit(
-            spec, pool=settings.pool, max_attempts=settings.max_attempts, idempotency_key=key
+            spec,
+            query.placement(settings.pool),
+            max_attempts=settings.max_attempts,
+            idempotency_key=key,
         )
+    except QuotaExceeded:
+        raise
     except Conflict as error:
         raise KeyReused(error.message) from error
 

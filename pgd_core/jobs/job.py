@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pgd_core.errors import IllegalMove
+from pgd_core.jobs.machine import Needs, Placement, Priority
 
 
 class JobState(StrEnum):
@@ -36,18 +37,21 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),  # by a retry that a person asks for
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
-FINAL_STATES = frozenset(state for state, moves in MOVES.items() if not moves)
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 LEASED_STATES = frozenset({JobState.STARTING, JobState.RUNNING})
 
 
 def check_move(old: JobState, new: JobState) -> None:
     """Raise IllegalMove unless a job may go from `old` to `new`."""
     if new not in MOVES[old]:
-        allowed = ", ".join(sorted(MOVES[old])) or "nothing: it has ended"
-        raise IllegalMove(f"a job that is {old} cannot become {new}; it can become {allowed}")
+        allowed = ", ".join(sorted(MOVES[old])) or "nothing"
+        ended = "; it has ended" if old in FINAL_STATES else ""
+        raise IllegalMove(
+            f"a job that is {old} cannot become {new}; it can become {allowed}{ended}"
+        )
 
 
 class Reason(StrEnum):
@@ -68,6 +72,18 @@ class Reason(StrEnum):
     MAX_DURATION = "max_duration"
     CHILDREN_FAILED = "children_failed"  # of a study none of whose students has a result
     INTERNAL_ERROR = "internal_error"
+
+
+class StopRequest(StrEnum):
+    """What a person or the queue asks of a job that a worker holds; the worker obeys."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    PREEMPT = "preempt"  # its GPUs are needed for a job of higher class
+
+
+# Of two requests the stronger one holds.
+STRENGTH = {StopRequest.PREEMPT: 0, StopRequest.PAUSE: 1, StopRequest.CANCEL: 2}
 
 
 @dataclass(frozen=True)
@@ -110,19 +126,36 @@ class Job:
     reason: Reason | None  # why the last attempt ended, or the job did
     message: str  # the reason in words, for people
     pool: str
-    priority: int  # higher first
+    team: str
+    priority: Priority
+    gpus: int  # devices of one worker that it runs on, all or none
+    min_memory_mb: int  # of each
     attempt: int  # number of the running or last attempt; 0 before the first
     failures: int  # attempts used up
     max_attempts: int
-    cancel_requested: bool
-    worker: str | None
+    stop_requested: StopRequest | None  # of its worker
+    worker: str | None  # the name of the worker that holds it
+    slots: tuple[int, ...]  # the worker's devices that it holds
+    gpu_s: float  # GPU time of its attempts that ended, seconds
     lease_token: str | None
     progress: dict[str, Any]  # the last `ProgressLine` of training
     result: dict[str, Any]  # metrics.json of a job that succeeded
     created_at: datetime
-    started_at: datetime | None
+    started_at: datetime | None  # of its first attempt
+    claimed_at: datetime | None  # of the attempt that runs
     finished_at: datetime | None
     lease_expires_at: datetime | None = None
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether its worker is to give it up for good."""
+        return self.stop_requested is StopRequest.CANCEL
+
+    @property
+    def placement(self) -> Placement:
+        """Where it waits, for whom, and what it needs."""
+        needs = Needs(self.gpus, self.min_memory_mb)
+        return Placement(self.pool, self.team, self.priority, needs)
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,8 @@ class Aftermath:
 
 def aftermath(job: Job, reason: Reason) -> Aftermath:
     """What `ENDINGS` makes of this job; IllegalMove when it cannot end so."""
+    if job.state not in LEASED_STATES:
+        raise IllegalMove(f"a job that is {job.state} has no attempt that could end")
     ending = ENDINGS[reason]
     failures = job.failures
     if ending.counts_as_attempt and ending.state in (JobState.QUEUED, JobState.FAILED):
@@ -143,6 +178,8 @@ def aftermath(job: Job, reason: Reason) -> Aftermath:
     state = ending.state
     if state in (JobState.QUEUED, JobState.PAUSED) and job.cancel_requested:
         state, reason = JobState.CANCELLED, Reason.CANCELLED_BY_USER
+    elif state is JobState.QUEUED and job.stop_requested is StopRequest.PAUSE:
+        state, reason = JobState.PAUSED, Reason.PAUSED_BY_USER
     elif state is JobState.QUEUED and failures >= job.max_attempts:
         state = JobState.FAILED
     check_move(job.state, state)
@@ -166,7 +203,8 @@ class Event:
     job_id: str
     at: datetime
     kind: str  # submitted, claimed, started, requeued, cancel_requested, succeeded, failed, …
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)  # why, and with what
+    by: str = ""  # who: a worker's name, "reconciler", "scheduler", or whoever called the API
 
 
 @dataclass(frozen=True)

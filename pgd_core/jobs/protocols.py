@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import (
     Artifact,
     Claim,
@@ -20,18 +21,29 @@ from pgd_core.jobs.job import (
     Job,
     JobState,
     Reason,
+    StopRequest,
     Teacher,
     Upload,
 )
+from pgd_core.jobs.machine import Offer, Placement, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
+from pgd_core.jobs.teams import Team
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What a heartbeat brings back."""
+    """What a heartbeat of a job brings back."""
 
-    cancel: bool
+    stop: StopRequest | None = None
+
+
+@dataclass(frozen=True)
+class WorkerOrders:
+    """What a heartbeat of a worker brings back."""
+
+    drain: bool  # claim nothing more
+    waiting: bool  # its pool has queued jobs
 
 
 class JobStore(Protocol):
@@ -39,14 +51,14 @@ class JobStore(Protocol):
     def submit(
         self,
         spec: JobSpec,
+        placement: Placement = Placement(),  # noqa: B008  frozen
         *,
-        pool: str = "default",
-        priority: int = 0,
         max_attempts: int = 3,
         idempotency_key: str | None = None,
+        by: str = "",
     ) -> Job:
-        """Job, event and hint in one transaction. The same key and spec: the first job again; the
-        same key with another spec: Conflict."""
+        """Job and event in one transaction. The same key and spec: the first job again; the same
+        key with another spec: Conflict. NotFound for the team, QuotaExceeded over its limits."""
 
     def get(self, job_id: str) -> Job: ...
     def list(
@@ -56,11 +68,10 @@ class JobStore(Protocol):
         limit: int = 50,
         state: JobState | None = None,
         kind: str | None = None,
+        team: str | None = None,
+        pool: str | None = None,
     ) -> Sequence[Job]:
         """Newest first; `after` is the last id of the page before."""
-
-    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
-        """1 for the next job of its pool; those that are not queued are left out."""
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]: ...
     def progress_lines(
@@ -70,13 +81,31 @@ class JobStore(Protocol):
 
     def artifacts(self, job_id: str) -> Sequence[Artifact]: ...
     def artifact(self, job_id: str, name: str) -> Artifact: ...
-    def cancel(self, job_id: str) -> Job:
-        """Queued or paused: cancelled at once. Leased: a flag that the worker obeys. Ended:
+
+    # What people ask for; `by` says who
+
+    def cancel(self, job_id: str, *, by: str = "") -> Job:
+        """Queued or paused: cancelled at once. Leased: a request that the worker obeys. Ended:
         IllegalMove."""
 
+    def pause(self, job_id: str, *, by: str = "") -> Job:
+        """Queued: at once. Leased: after a checkpoint. A study: IllegalMove."""
+
+    def resume(self, job_id: str, *, by: str = "") -> Job:
+        """Paused: queued again, in its old place."""
+
+    def retry(self, job_id: str, *, by: str = "") -> Job:
+        """Failed or cancelled: queued again with all its attempts, going on from the newest
+        checkpoint; a study asks for what failed anew."""
+
+    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+        """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
+
     # A worker's side
-    def claim(self, worker: str, pool: str, lease: timedelta) -> tuple[Job, Claim] | None:
-        """The next job of the pool by priority, then age; state starting, attempt + 1."""
+
+    def claim(self, offer: Offer, lease: timedelta) -> tuple[Job, Claim] | None:
+        """The next job that the offer serves, by class, the teams' shares, then age; state
+        starting, attempt + 1, with all the devices that it needs. None while the worker drains."""
 
     def started(self, claim: Claim) -> None: ...
     def heartbeat(
@@ -104,6 +133,56 @@ class JobStore(Protocol):
         wakes one worker. Of very many jobs in a pool, some."""
 
     def hinted(self, pool: str) -> None: ...
+
+
+class Queue(Protocol):
+    """The queue as people see it, and the decisions that no single worker makes."""
+
+    def pools(self) -> Sequence[str]:
+        """Those that a worker serves or a job waits in."""
+
+    def pool(self, name: str) -> Pool:
+        """All that its order depends on, for `forecast`."""
+
+    def preempt(self) -> Sequence[Job]:
+        """Ask jobs of lower class to make room for one of higher class that cannot start; those
+        that were asked."""
+
+
+class TeamStore(Protocol):
+    """Teams, their weights and limits."""
+
+    def put(
+        self,
+        name: str,
+        *,
+        weight: float,
+        max_running_gpus: int | None,
+        max_queued_jobs: int | None,
+    ) -> Team:
+        """Make or change a team."""
+
+    def teams(self) -> Sequence[Team]: ...
+
+
+class WorkerStore(Protocol):
+    """Who serves the pools."""
+
+    def announce(self, worker: Worker) -> None: ...
+    def beat(self, name: str, trouble: str = "") -> WorkerOrders:
+        """It lives; one that was thought lost is active again. NotFound when it was forgotten."""
+
+    def stopped(self, name: str) -> None: ...
+    def drain(self, name: str) -> Worker:
+        """Let it claim nothing more; IllegalMove for one that is gone."""
+
+    def undrain(self, name: str) -> Worker: ...
+    def workers(self, *, gone_too: bool = False) -> Sequence[Worker]:
+        """By pool and name; those that stopped only with `gone_too`."""
+
+    def worker(self, name: str) -> Worker: ...
+    def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
+        """Living ones that were silent for longer are lost; those that were marked."""
 
 
 class StudyStore(Protocol):

@@ -1,9 +1,21 @@
-"""The database: jobs, their history, data sets, teachers and uploads."""
+"""The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads."""
 
 from pgd_core.store.engine import open_engine
 from pgd_core.store.jobs import SqlJobStore
 from pgd_core.store.library import SqlLibraryStore
 from pgd_core.store.migrate import migrate
+from pgd_core.store.queue import SqlQueue
 from pgd_core.store.studies import SqlStudyStore
+from pgd_core.store.teams import SqlTeamStore
+from pgd_core.store.workers import SqlWorkerStore
 
-__all__ = ["SqlJobStore", "SqlLibraryStore", "SqlStudyStore", "migrate", "open_engine"]
+__all__ = [
+    "SqlJobStore",
+    "SqlLibraryStore",
+    "SqlQueue",
+    "SqlStudyStore",
+    "SqlTeamStore",
+    "SqlWorkerStore",
+    "migrate",
+    "open_engine",
+]

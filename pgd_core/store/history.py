@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -33,6 +33,8 @@ class JobHistory:
         limit: int = 50,
         state: JobState | None = None,
         kind: str | None = None,
+        team: str | None = None,
+        pool: str | None = None,
     ) -> Sequence[Job]:
         query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
         if after is not None:
@@ -41,23 +43,12 @@ class JobHistory:
             query = query.where(JobRow.state == state)
         if kind is not None:
             query = query.where(JobRow.kind == kind)
+        if team is not None:
+            query = query.where(JobRow.team == team)
+        if pool is not None:
+            query = query.where(JobRow.pool == pool)
         with reading(self._engine) as session:
             return [job_of(row) for row in session.scalars(query)]
-
-    def queue_positions(self, job_ids: Sequence[str]) -> dict[str, int]:
-        if not job_ids:
-            return {}
-        place = func.row_number().over(
-            partition_by=JobRow.pool, order_by=(JobRow.priority.desc(), JobRow.id)
-        )
-        queue = (
-            select(JobRow.id, place.label("place"))
-            .where(JobRow.state == JobState.QUEUED, for_workers())
-            .subquery()
-        )
-        query = select(queue.c.id, queue.c.place).where(queue.c.id.in_(job_ids))
-        with reading(self._engine) as session:
-            return {row.id: row.place for row in session.execute(query)}
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
         query = (

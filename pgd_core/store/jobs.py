@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, func, insert, or_, select, update
 from sqlalchemy.orm import Session
-from uuid_utils import uuid7
 
-from pgd_core.errors import Conflict
 from pgd_core.jobs.job import (
     LEASED_STATES,
     Artifact,
@@ -22,115 +16,42 @@ from pgd_core.jobs.job import (
     Job,
     JobState,
     Reason,
+    StopRequest,
     check_move,
 )
+from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.protocols import Orders
 from pgd_core.jobs.run import ProgressLine
-from pgd_core.jobs.spec import JobSpec
+from pgd_core.jobs.scheduling import SchedulingRules
+from pgd_core.store.claiming import claim_next
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.history import JobHistory, for_workers
-from pgd_core.store.moves import (
-    add_event,
-    claimed_job,
-    end_attempt,
-    lease_lost,
-    locked_job,
-    move,
-)
-from pgd_core.store.rows import job_of, line_as_json
+from pgd_core.store.history import for_workers
+from pgd_core.store.moves import add_event, claimed_job, end_attempt, lease_lost, locked_job, move
+from pgd_core.store.requests import JobRequests
+from pgd_core.store.rows import line_as_json
 from pgd_core.store.tables import JobRow, ProgressRow
+from pgd_core.store.teams import charge
 from pgd_core.store.times import database_now
 
 # Workers that one round wakes in a pool; a worker that is awake goes on by itself.
 _HINTS_AT_ONCE = 64
+_RECONCILER = "reconciler"
 
 
-class SqlJobStore(JobHistory):
-    """Implements `JobStore`, its looking part by `JobHistory`; see there what each promises."""
+class SqlJobStore(JobRequests):
+    """Implements `JobStore`: looking by `JobHistory`, what people ask for by `JobRequests`, and
+    here the sides of the workers and of the reconciler; see the protocol for what each promises.
+    """
 
-    # Submitting and cancelling
-
-    def submit(
-        self,
-        spec: JobSpec,
-        *,
-        pool: str = "default",
-        priority: int = 0,
-        max_attempts: int = 3,
-        idempotency_key: str | None = None,
-    ) -> Job:
-        try:
-            with writing(self._engine) as session:
-                return insert_job(
-                    session,
-                    spec,
-                    pool=pool,
-                    priority=priority,
-                    max_attempts=max_attempts,
-                    idempotency_key=idempotency_key,
-                )
-        except IntegrityError:
-            if idempotency_key is None:
-                raise
-        return self._submitted_before(idempotency_key, spec)
-
-    def _submitted_before(self, idempotency_key: str, spec: JobSpec) -> Job:
-        with reading(self._engine) as session:
-            row = session.scalars(
-                select(JobRow).where(JobRow.idempotency_key == idempotency_key)
-            ).one()
-            if row.spec_sha256 != spec_sha256(spec):
-                raise Conflict(
-                    f"idempotency key {idempotency_key!r} was used for job {row.id} with another "
-                    "spec; send a new key"
-                )
-            return job_of(row)
-
-    def cancel(self, job_id: str) -> Job:
-        with writing(self._engine) as session:
-            job = locked_job(session, job_id)
-            if job.state in LEASED_STATES:
-                return _request_cancel(session, job)
-            cancelled = move(
-                session,
-                job,
-                JobState.CANCELLED,
-                reason=Reason.CANCELLED_BY_USER,
-                cancel_requested=True,
-                finished_at=database_now(),
-            )
-            add_event(session, job_id, "cancelled", {"reason": Reason.CANCELLED_BY_USER})
-            return cancelled
+    def __init__(self, engine: Engine, rules: SchedulingRules = SchedulingRules()) -> None:  # noqa: B008
+        super().__init__(engine)
+        self._rules = rules
 
     # A worker's side
 
-    def claim(self, worker: str, pool: str, lease: timedelta) -> tuple[Job, Claim] | None:
-        first = (
-            select(JobRow)
-            .where(JobRow.pool == pool, JobRow.state == JobState.QUEUED, for_workers())
-            .order_by(JobRow.priority.desc(), JobRow.id)
-            .limit(1)
-        )
+    def claim(self, offer: Offer, lease: timedelta) -> tuple[Job, Claim] | None:
         with writing(self._engine) as session:
-            # SKIP LOCKED gives two workers two jobs on PostgreSQL; SQLite, which does not know it,
-            # lets one in at a time. A row may also be held by whoever only notes a hint: the last
-            # one is waited for, or its job would stay until the next hint.
-            row = session.scalar(first.with_for_update(skip_locked=True))
-            row = row or session.scalar(first.with_for_update())
-            if row is None:
-                return None
-            token = secrets.token_hex(16)
-            job = move(
-                session,
-                job_of(row),
-                JobState.STARTING,
-                attempt=JobRow.attempt + 1,
-                worker=worker,
-                lease_token=token,
-                lease_expires_at=database_now(lease),
-            )
-            add_event(session, job.id, "claimed", {"worker": worker, "attempt": job.attempt})
-            return job, Claim(job.id, job.attempt, token)
+            return claim_next(session, offer, lease, self._rules)
 
     def started(self, claim: Claim) -> None:
         with writing(self._engine) as session:
@@ -138,7 +59,7 @@ class SqlJobStore(JobHistory):
             check_move(job.state, JobState.RUNNING)
             first_start = func.coalesce(JobRow.started_at, database_now())
             move(session, job, JobState.RUNNING, started_at=first_start)
-            add_event(session, job.id, "started", {"attempt": claim.attempt})
+            add_event(session, job.id, "started", {"attempt": claim.attempt}, by=job.worker or "")
 
     def heartbeat(
         self, claim: Claim, lease: timedelta, lines: Sequence[ProgressLine] = ()
@@ -155,14 +76,14 @@ class SqlJobStore(JobHistory):
                 JobRow.state.in_(LEASED_STATES),
             )
             .values(**values)
-            .returning(JobRow.cancel_requested)
+            .returning(JobRow.stop_requested)
         )
         with writing(self._engine) as session:
-            cancel = session.scalar(renew)
-            if cancel is None:
+            row = session.execute(renew).one_or_none()
+            if row is None:
                 raise lease_lost(claim)
             _add_lines(session, claim, lines)
-            return Orders(cancel=cancel)
+            return Orders(StopRequest(row.stop_requested) if row.stop_requested else None)
 
     def finish(
         self,
@@ -175,20 +96,31 @@ class SqlJobStore(JobHistory):
     ) -> Job:
         with writing(self._engine) as session:
             job = claimed_job(session, claim)
-            return end_attempt(session, job, reason, message, result=result, artifacts=artifacts)
+            by = job.worker or ""
+            ended = end_attempt(
+                session, job, reason, message, by=by, result=result, artifacts=artifacts
+            )
+            charge(session, job.team, ended.gpu_s - job.gpu_s, self._rules.half_life)
+            return ended
 
     # The reconciler's side
 
     def expire_leases(self) -> Sequence[Job]:
-        expired = (
-            select(JobRow)
-            .where(JobRow.state.in_(LEASED_STATES), JobRow.lease_expires_at < database_now())
-            .order_by(JobRow.id)
-            .with_for_update(skip_locked=True)
-        )
+        expired = select(JobRow.id).where(*_EXPIRED).order_by(JobRow.id)
+        with reading(self._engine) as session:
+            found = list(session.scalars(expired))
+        return [job for job_id in found if (job := self._expire(job_id)) is not None]
+
+    def _expire(self, job_id: str) -> Job | None:
+        """One job a transaction; None when its lease was renewed or it was ended meanwhile."""
         with writing(self._engine) as session:
-            jobs = [job_of(row) for row in session.scalars(expired)]
-            return [end_attempt(session, job, Reason.WORKER_LOST, _silence(job)) for job in jobs]
+            job = locked_job(session, job_id)
+            still = select(JobRow.id).where(JobRow.id == job_id, *_EXPIRED)
+            if session.scalar(still) is None:
+                return None
+            ended = end_attempt(session, job, Reason.WORKER_LOST, _silence(job), by=_RECONCILER)
+            charge(session, job.team, ended.gpu_s - job.gpu_s, self._rules.half_life)
+            return ended
 
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
         unheard = or_(JobRow.hinted_at.is_(None), JobRow.hinted_at < database_now(-again_after))
@@ -204,53 +136,7 @@ class SqlJobStore(JobHistory):
             session.execute(mark.values(hinted_at=database_now()))
 
 
-def insert_job(
-    session: Session,
-    spec: JobSpec,
-    *,
-    pool: str,
-    priority: int,
-    max_attempts: int,
-    idempotency_key: str | None = None,
-) -> Job:
-    """A new job in the queue, with the first line of its history."""
-    row = JobRow(
-        id=str(uuid7()),
-        kind=spec.kind,
-        name=spec.name,
-        spec=spec.model_dump(mode="json"),
-        spec_sha256=spec_sha256(spec),
-        state=JobState.QUEUED,
-        pool=pool,
-        priority=priority,
-        max_attempts=max_attempts,
-        idempotency_key=idempotency_key,
-        created_at=database_now(),
-    )
-    session.add(row)
-    session.flush()
-    add_event(session, row.id, "submitted", {"pool": pool, "priority": priority})
-    return job_of(row)
-
-
-def spec_sha256(spec: JobSpec) -> str:
-    """Of the spec as canonical JSON: defaults filled in, names sorted, no spaces."""
-    content = spec.model_dump(mode="json")
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _request_cancel(session: Session, job: Job) -> Job:
-    row = session.scalars(
-        update(JobRow)
-        .where(JobRow.id == job.id)
-        .values(cancel_requested=True)
-        .returning(JobRow)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    ).one()
-    if not job.cancel_requested:
-        add_event(session, job.id, "cancel_requested", {})
-    return job_of(row)
+_EXPIRED = (JobRow.state.in_(LEASED_STATES), JobRow.lease_expires_at < database_now())
 
 
 def _add_lines(session: Session, claim: Claim, lines: Sequence[ProgressLine]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -26,7 +26,7 @@ from pgd_core.jobs.job import (
 )
 from pgd_core.store.rows import job_of, storable
 from pgd_core.store.tables import ArtifactRow, EventRow, JobRow
-from pgd_core.store.times import database_now
+from pgd_core.store.times import database_now, seconds_since
 
 
 def locked_job(session: Session, job_id: str) -> Job:
@@ -73,11 +73,13 @@ def end_attempt(
     reason: Reason,
     message: str,
     *,
+    by: str,
     result: dict[str, Any] | None = None,
     artifacts: Sequence[Artifact] = (),
 ) -> Job:
-    """End the attempt: requeued, paused or ended, as the reason says."""
+    """End the attempt: requeued, paused or ended, as the reason says; its GPU time is noted."""
     after = aftermath(job, reason)
+    took_s = func.coalesce(seconds_since(JobRow.claimed_at), 0.0)
     ended = move(
         session,
         job,
@@ -85,6 +87,10 @@ def end_attempt(
         reason=after.reason,
         message=storable(message),
         failures=after.failures,
+        stop_requested=None,
+        gpu_s=JobRow.gpu_s + JobRow.gpus * took_s,
+        slots=[],
+        claimed_at=None,
         lease_token=None,
         lease_expires_at=None,
         worker=None,
@@ -94,21 +100,27 @@ def end_attempt(
     )
     session.add_all(ArtifactRow(**vars(artifact)) for artifact in artifacts)
     kind = "requeued" if after.state is JobState.QUEUED else str(after.state)
-    data = {"attempt": job.attempt, "reason": after.reason, "message": message}
-    add_event(session, job.id, kind, data)
+    data: dict[str, Any] = {"attempt": job.attempt, "reason": after.reason, "message": message}
+    if after.failures > job.failures:
+        data |= {"failures": after.failures, "max_attempts": job.max_attempts}
+    add_event(session, job.id, kind, data, by=by)
     return ended
 
 
-def add_event(session: Session, job_id: str, kind: str, data: dict[str, Any]) -> None:
+def add_event(
+    session: Session, job_id: str, kind: str, data: dict[str, Any] | None = None, *, by: str
+) -> None:
     """A line of history; the caller holds the job's row, so numbers neither clash nor skip."""
     last = select(func.coalesce(func.max(EventRow.sequence), 0)).where(EventRow.job_id == job_id)
-    sequence = session.scalar(last) or 0
-    session.add(
-        EventRow(
-            job_id=job_id, sequence=sequence + 1, at=database_now(), kind=kind, data=storable(data)
-        )
+    line = insert(EventRow).values(
+        job_id=job_id,
+        sequence=last.scalar_subquery() + 1,
+        at=database_now(),
+        kind=kind,
+        by=by,
+        data=storable(data or {}),
     )
-    session.flush()
+    session.execute(line)
 
 
 def _same_lease(job: Job) -> ColumnElement[bool]:

@@ -14,10 +14,13 @@ from pgd_core.jobs.job import (
     Job,
     JobState,
     Reason,
+    StopRequest,
     Teacher,
     Upload,
 )
+from pgd_core.jobs.machine import Device, Priority, Worker, WorkerState
 from pgd_core.jobs.run import ProgressLine
+from pgd_core.jobs.teams import Team
 
 if TYPE_CHECKING:
     from pgd_core.store.tables import (
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
         EventRow,
         JobRow,
         TeacherRow,
+        TeamRow,
         UploadRow,
+        WorkerRow,
     )
 
 
@@ -34,7 +39,20 @@ def job_of(row: JobRow) -> Job:
     values = _values(row, Job)
     values["state"] = JobState(row.state)
     values["reason"] = Reason(row.reason) if row.reason else None
+    values["priority"] = Priority(row.priority)
+    values["stop_requested"] = StopRequest(row.stop_requested) if row.stop_requested else None
+    values["slots"] = tuple(row.slots)
     return Job(**values)
+
+
+def worker_of(row: WorkerRow) -> Worker:
+    values = _values(row, Worker)
+    values["devices"] = tuple(Device(**device) for device in row.devices)
+    return Worker(**values | {"state": WorkerState(row.state)})
+
+
+def team_of(row: TeamRow) -> Team:
+    return Team(**_values(row, Team))
 
 
 def event_of(row: EventRow) -> Event:

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from pgd_core.errors import Conflict
-from pgd_core.jobs.job import FINAL_STATES, LEASED_STATES, Artifact, Job, JobState, Reason
+from pgd_core.jobs.job import (
+    FINAL_STATES,
+    LEASED_STATES,
+    Artifact,
+    Job,
+    JobState,
+    Reason,
+    StopRequest,
+)
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.jobs import insert_job, spec_sha256
 from pgd_core.store.moves import add_event, end_attempt, locked_job, move
+from pgd_core.store.requests import check_quota, insert_job, spec_sha256
 from pgd_core.store.rows import job_of, storable
 from pgd_core.store.tables import JobRow, StudyChildRow
 from pgd_core.store.times import database_now
 
+_BY = "study driver"
+_NOT_CANCELLED = func.coalesce(JobRow.stop_requested, "") != StopRequest.CANCEL
 _UNFINISHED = [state for state in JobState if state not in FINAL_STATES]
 
 
@@ -38,9 +48,9 @@ class SqlStudyStore:
             study = locked_job(session, study_id)
             if study.state is not JobState.QUEUED:
                 return study
-            study = move(session, study, JobState.STARTING, attempt=1)
+            study = move(session, study, JobState.STARTING, attempt=study.attempt + 1)
             study = move(session, study, JobState.RUNNING, started_at=database_now())
-            add_event(session, study_id, "started", {})
+            add_event(session, study_id, "started", by=_BY)
             return study
 
     def children(self, study_id: str) -> dict[str, Job]:
@@ -62,16 +72,18 @@ class SqlStudyStore:
             if known is not None:
                 return locked_job(session, known.job_id)
             found = _like(session, spec)
+            if found is None:
+                check_quota(session, study.placement)
             child = found or insert_job(
                 session,
                 spec,
-                pool=study.pool,
-                priority=study.priority,
+                study.placement,
                 max_attempts=study.max_attempts,
+                by=_BY,
             )
             session.add(StudyChildRow(study_id=study_id, key=key, job_id=child.id))
             kind = "child_submitted" if found is None else "child_reused"
-            add_event(session, study_id, kind, {"job": child.id, "name": spec.name})
+            add_event(session, study_id, kind, {"job": child.id, "name": spec.name}, by=_BY)
             return child
 
     def tell(self, study_id: str, progress: Mapping[str, Any]) -> None:
@@ -91,7 +103,9 @@ class SqlStudyStore:
     ) -> Job:
         with writing(self._engine) as session:
             study = locked_job(session, study_id)
-            return end_attempt(session, study, reason, message, result=result, artifacts=artifacts)
+            return end_attempt(
+                session, study, reason, message, by=_BY, result=result, artifacts=artifacts
+            )
 
     def children_of_no_other(self, study_id: str) -> Sequence[Job]:
         mine, other = aliased(StudyChildRow), aliased(StudyChildRow)
@@ -101,7 +115,7 @@ class SqlStudyStore:
             .where(
                 other.study_id != study_id,
                 JobRow.state.in_(_UNFINISHED),
-                JobRow.cancel_requested.is_(False),
+                _NOT_CANCELLED,
             )
         )
         query = (
@@ -126,7 +140,7 @@ def _like(session: Session, spec: JobSpec) -> Job | None:
         .where(
             JobRow.spec_sha256 == spec_sha256(spec),
             JobRow.state.in_(states),
-            JobRow.cancel_requested.is_(False),
+            _NOT_CANCELLED,
         )
         .order_by((JobRow.state == JobState.SUCCEEDED).desc(), JobRow.id)
         .limit(1)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Double,
     ForeignKey,
     Index,
     MetaData,
@@ -35,6 +36,9 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  SQLAlchemy's declaration
         dict[str, Any]: JSON,
         list[str]: JSON,
+        list[int]: JSON,
+        list[dict[str, Any]]: JSON,
+        float: Double,
         datetime: UtcTime,
     }
 
@@ -44,8 +48,10 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index("ix_jobs_queue", "pool", "state", "priority", "id"),
+        # A team's next job of a class is the first of its part of this index.
+        Index("ix_jobs_queue", "pool", "state", "team", "priority", "id"),
         Index("ix_jobs_lease", "state", "lease_expires_at"),
+        Index("ix_jobs_finished", "pool", "state", "finished_at"),
         Index("ix_jobs_spec_sha256", "spec_sha256"),
     )
 
@@ -58,12 +64,17 @@ class JobRow(Base):
     reason: Mapped[str | None] = mapped_column(_WORD)
     message: Mapped[str] = mapped_column(Text, default="")
     pool: Mapped[str] = mapped_column(String(64))
+    team: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int]
+    gpus: Mapped[int] = mapped_column(default=1)
+    min_memory_mb: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
-    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    stop_requested: Mapped[str | None] = mapped_column(_WORD)
     worker: Mapped[str | None] = mapped_column(String(200))
+    slots: Mapped[list[int]] = mapped_column(default=list)
+    gpu_s: Mapped[float] = mapped_column(default=0.0)
     lease_token: Mapped[str | None] = mapped_column(String(64))
     lease_expires_at: Mapped[datetime | None]
     hinted_at: Mapped[datetime | None]  # when workers were last told of it; None: never
@@ -72,7 +83,40 @@ class JobRow(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
+    claimed_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class TeamRow(Base):
+    """A team; see `jobs.teams.Team`."""
+
+    __tablename__ = "teams"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    weight: Mapped[float]
+    max_running_gpus: Mapped[int | None]
+    max_queued_jobs: Mapped[int | None]
+    used_gpu_s: Mapped[float] = mapped_column(default=0.0)  # decayed until used_at
+    used_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class WorkerRow(Base):
+    """A worker; see `jobs.machine.Worker`."""
+
+    __tablename__ = "workers"
+    __table_args__ = (Index("ix_workers_pool", "pool", "state"),)
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    pool: Mapped[str] = mapped_column(String(64))
+    devices: Mapped[list[dict[str, Any]]]
+    versions: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(_WORD)
+    trouble: Mapped[str] = mapped_column(Text, default="")
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
 
 
 class EventRow(Base):
@@ -84,6 +128,7 @@ class EventRow(Base):
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[datetime]
     kind: Mapped[str] = mapped_column(_WORD)
+    by: Mapped[str] = mapped_column(String(200), default="")
     data: Mapped[dict[str, Any]]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Float, TypeDecorator, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -33,24 +33,45 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class database_now(ColumnElement[datetime]):  # noqa: N801  reads as an SQL function
+class database_now(FunctionElement[datetime]):  # noqa: N801  reads as an SQL function
     """The database's time, shifted; leases of many machines are compared on this one clock."""
 
     type = UtcTime()
-    inherit_cache = False  # the shift is part of the text
+    inherit_cache = True
 
     def __init__(self, shift: timedelta = timedelta(0)) -> None:
-        self.shift_s = shift.total_seconds()
+        super().__init__(literal(shift.total_seconds()))
+
+
+class seconds_since(FunctionElement[float]):  # noqa: N801
+    """Seconds from a column's time to the database's."""
+
+    type = Float()
+    inherit_cache = True
 
 
 @compiles(database_now, "sqlite")
-def _sqlite_now(element: database_now, _compiler: SQLCompiler, **_: Any) -> str:
+def _sqlite_now(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
     # %f is seconds with milliseconds; three zeros make it SQLAlchemy's own text of a time, so
     # that times compare as text.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.shift_s:+f} seconds')"
+    shift_s = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {shift_s} || ' seconds')"
 
 
 @compiles(database_now, "postgresql")
-def _postgresql_now(element: database_now, _compiler: SQLCompiler, **_: Any) -> str:
+def _postgresql_now(element: database_now, compiler: SQLCompiler, **options: Any) -> str:
     # Not now(): that is when the transaction began, before it waited for a lock.
-    return f"(clock_timestamp() + make_interval(secs => {element.shift_s:f}))"
+    shift_s = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + make_interval(secs => {shift_s}))"
+
+
+@compiles(seconds_since, "sqlite")
+def _sqlite_since(element: seconds_since, compiler: SQLCompiler, **options: Any) -> str:
+    then = compiler.process(element.clauses, **options)
+    return f"((julianday('now') - julianday({then})) * 86400.0)"
+
+
+@compiles(seconds_since, "postgresql")
+def _postgresql_since(element: seconds_since, compiler: SQLCompiler, **options: Any) -> str:
+    then = compiler.process(element.clauses, **options)
+    return f"CAST(extract(epoch FROM clock_timestamp() - {then}) AS DOUBLE PRECISION)"

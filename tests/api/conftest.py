@@ -18,6 +18,7 @@ import uvicorn
 from api.main import create_app
 from api.services import Services
 from pgd_core.jobs.job import Artifact, Claim, Job, Reason
+from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec
 from pgd_core.settings import Settings
@@ -102,7 +103,7 @@ class World:
     def running(self, spec: dict[str, Any] | None = None) -> tuple[Job, Claim]:
         """A job in a worker's hands."""
         self.submitted(spec)
-        taken = self.services.jobs.claim("a worker", "default", LEASE)
+        taken = self.services.jobs.claim(Offer("a worker", "default"), LEASE)
         assert taken is not None
         self.services.jobs.started(taken[1])
         return taken

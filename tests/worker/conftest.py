@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +12,16 @@ import pytest
 
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.job import Job
+from pgd_core.jobs.machine import ONE_CPU_SLOT, Placement
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
-from pgd_core.store import SqlJobStore, SqlLibraryStore, open_engine
+from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, open_engine
 from tests.servers import RedisServer, redis_server, sqlite_url
 from worker.runner import Runner, RunnerOptions
+from worker.slots import Slots
 from worker.supervisor import Limits
 
 T = TypeVar("T")
-FAKE_TRAINER = (sys.executable, str(Path(__file__).with_name("fake_trainer.py")))
+FAKE_TRAINER = (str(Path(__file__).with_name("fake_trainer.py")),)
 RUN_OUT = timedelta(seconds=-1)
 
 
@@ -43,6 +44,8 @@ class World:
         self.library = SqlLibraryStore(self.engine)
         self.files = LocalFileStore(folder / "files")
         self.attempts = folder / "attempts"
+        self.workers = SqlWorkerStore(self.engine)
+        self.devices = (ONE_CPU_SLOT,)
         self.dataset = self.add_dataset()
         self.options = RunnerOptions(
             worker="worker-1",
@@ -59,13 +62,19 @@ class World:
         )
         return dataset.id
 
-    def submit(self, does: str, **options) -> Job:
+    def submit(self, does: str, pool: str = "default", **options) -> Job:
         model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet18"))
         spec = TrainJob(kind="train", name=does, dataset=self.dataset, model=model)
-        return self.jobs.submit(spec, **options)
+        return self.jobs.submit(spec, Placement(pool), **options)
 
     def runner(self, **options) -> Runner:
-        return Runner(self.jobs, self.library, self.files, replace(self.options, **options))
+        return Runner(
+            self.jobs,
+            self.library,
+            self.files,
+            Slots(self.devices),
+            replace(self.options, **options),
+        )
 
     def run(self, does: str, **options) -> Job:
         """Submit and run a job; what became of it."""

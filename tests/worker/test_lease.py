@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pgd_core.errors import LeaseLost
-from pgd_core.jobs.job import Claim
+from pgd_core.jobs.job import Claim, StopRequest
 from pgd_core.jobs.protocols import Orders
 from pgd_core.jobs.run import ProgressLine
 from tests.worker.conftest import wait_for
@@ -24,7 +24,7 @@ class Heartbeats:
 
     def heartbeat(self, _claim, _lease, lines):
         self.count += 1
-        answer = self.answers.pop(0) if self.answers else Orders(cancel=False)
+        answer = self.answers.pop(0) if self.answers else Orders()
         if isinstance(answer, Exception):
             raise answer
         self.lines.extend(lines)
@@ -52,10 +52,10 @@ def test_a_refusal_loses_the_lease_at_once():
 
 
 def test_a_request_to_cancel_is_remembered():
-    with keeper(Heartbeats(Orders(cancel=True), Orders(cancel=False))) as lease:
-        wait_for(lambda: lease.cancel_requested)
+    with keeper(Heartbeats(Orders(StopRequest.CANCEL), Orders())) as lease:
+        wait_for(lambda: lease.stop_requested)
         lease.renew()
-        assert lease.cancel_requested
+        assert lease.stop_requested
 
 
 def test_a_lease_that_was_never_renewed_is_lost_before_it_runs_out():

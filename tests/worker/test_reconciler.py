@@ -10,6 +10,7 @@ from datetime import timedelta
 from redis import Redis
 
 from pgd_core.datasets.layout import CocoSplit
+from pgd_core.jobs.machine import Offer
 from tests.worker.conftest import RUN_OUT, wait_for
 from worker.queue import HintNotSent, HintSender, queue_name
 from worker.reconciler import reconcile, repeat
@@ -60,7 +61,7 @@ def test_a_hint_that_was_lost_is_given_again(world):
 
 def test_a_silent_worker_s_job_is_requeued_and_hinted_in_one_round(world):
     job = world.submit("succeed")
-    world.jobs.claim("dead", "default", RUN_OUT)
+    world.jobs.claim(Offer("dead", "default"), RUN_OUT)
     hints = Hints()
 
     reconcile(world.jobs, hints, MINUTE)

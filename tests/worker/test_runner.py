@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pgd_core.jobs.job import Claim, JobState
+from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
 from tests.worker.conftest import RUN_OUT, wait_for
 from worker.processes import members
@@ -217,7 +218,7 @@ def test_a_worker_whose_job_was_given_away_kills_its_trainer_and_writes_nothing(
     thread = world.start(world.runner(heartbeat_s=0.3))
     world.wait_until_training(job)
     _expire(world, job)
-    _, other = world.jobs.claim("worker-2", "default", MINUTE)
+    _, other = world.jobs.claim(Offer("worker-2", "default"), MINUTE)
     thread.join()
 
     assert living(job) == []

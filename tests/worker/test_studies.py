@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pgd_core.jobs.job import Artifact, Job, JobState, Reason
+from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, StudyJob
 from pgd_core.store import SqlStudyStore
@@ -44,7 +45,7 @@ class StudyWorld:
         """End the next jobs; the names of those that were run."""
         names = []
         for reason in endings:
-            job, claim = self.jobs.claim("worker", "default", MINUTE)
+            job, claim = self.jobs.claim(Offer("worker", "default"), MINUTE)
             self.jobs.started(claim)
             names.append(job.name)
             ap += 1
@@ -133,7 +134,7 @@ def test_a_study_without_any_result_fails_and_says_where_to_look(study_world):
 def test_cancelling_a_study_cancels_its_jobs(study_world):
     study = study_world.submit(teachers={"fcos": study_world.teacher()})
     study_world.driver.advance_all()
-    running, _ = study_world.jobs.claim("worker", "default", MINUTE)
+    running, _ = study_world.jobs.claim(Offer("worker", "default"), MINUTE)
     study_world.jobs.cancel(study.id)
     study_world.driver.advance_all()
 
@@ -171,7 +172,7 @@ def test_progress_counts_the_shares_of_jobs_that_run(study_world):
     study = study_world.submit(teachers={"fcos": study_world.teacher()})
     study_world.driver.advance_all()
     study_world.work(Reason.COMPLETED)
-    _, claim = study_world.jobs.claim("worker", "default", MINUTE)
+    _, claim = study_world.jobs.claim(Offer("worker", "default"), MINUTE)
     study_world.jobs.started(claim)
     half = ProgressLine(type="train", at="2026-01-01T00:00:00Z", done=0.5)
     study_world.jobs.heartbeat(claim, MINUTE, [half])

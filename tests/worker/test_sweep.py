@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from pgd_core.jobs.job import Artifact, JobState, Reason
+from pgd_core.jobs.machine import Offer
 from tests.worker.conftest import RUN_OUT
 from worker.sweep import sweep, tidy
 
@@ -12,7 +13,7 @@ MINUTE = timedelta(minutes=1)
 def published_without_finishing(world, lease=RUN_OUT):
     """As a worker leaves it that is killed between publishing and finishing."""
     job = world.submit("succeed")
-    _, claim = world.jobs.claim("worker-1", "default", lease)
+    _, claim = world.jobs.claim(Offer("worker-1", "default"), lease)
     world.jobs.started(claim)
     folder = world.attempts / job.id / "1"
     for name in ("outputs", "work"):
@@ -80,7 +81,7 @@ def test_a_folder_of_no_known_job_is_left_alone(world):
 def test_an_attempt_that_began_after_the_job_was_looked_at_is_left_alone(world):
     _, folder, _ = published_without_finishing(world)
     [requeued] = world.jobs.expire_leases()
-    world.jobs.claim("worker-2", "default", MINUTE)
+    world.jobs.claim(Offer("worker-2", "default"), MINUTE)
     running = folder.with_name("2")
     (running / "outputs").mkdir(parents=True)
 

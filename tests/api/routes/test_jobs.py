@@ -349,7 +349,7 @@ def test_a_running_job_is_asked_to_stop(world):
 
     answer = world.http.post(f"/v1/jobs/{job.id}:cancel").json()
 
-    assert (answer["state"], answer["cancel_requested"]) == ("running", True)
+    assert (answer["state"], answer["stop_requested"]) == ("running", "cancel")
 
 
 @pytest.mark.parametrize("suffix", ["", "/metrics", "/events", "/logs", "/artifacts"])

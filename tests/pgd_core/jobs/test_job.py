@@ -13,9 +13,11 @@ from pgd_core.jobs.job import (
     Job,
     JobState,
     Reason,
+    StopRequest,
     aftermath,
     check_move,
 )
+from pgd_core.jobs.machine import Priority
 
 RUNNING = Job(
     id="1",
@@ -27,17 +29,23 @@ RUNNING = Job(
     reason=None,
     message="",
     pool="default",
-    priority=0,
+    team="default",
+    priority=Priority.NORMAL,
+    gpus=1,
+    min_memory_mb=0,
     attempt=1,
     failures=0,
     max_attempts=3,
-    cancel_requested=False,
+    stop_requested=None,
     worker="w",
+    slots=(0,),
+    gpu_s=0.0,
     lease_token="t",
     progress={},
     result={},
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
     started_at=None,
+    claimed_at=None,
     finished_at=None,
 )
 
@@ -81,14 +89,14 @@ def test_a_stop_uses_no_attempt_up():
 
 
 def test_a_cancelled_job_is_never_queued_again():
-    job = replace(RUNNING, cancel_requested=True)
+    job = replace(RUNNING, stop_requested=StopRequest.CANCEL)
     for reason in (Reason.STOPPED, Reason.WORKER_LOST, Reason.PREEMPTED, Reason.PAUSED_BY_USER):
         after = aftermath(job, reason)
         assert (after.state, after.reason) == ("cancelled", "cancelled_by_user")
 
 
 def test_a_job_that_was_done_before_the_cancel_arrived_has_succeeded():
-    job = replace(RUNNING, cancel_requested=True)
+    job = replace(RUNNING, stop_requested=StopRequest.CANCEL)
     assert aftermath(job, Reason.COMPLETED).state is JobState.SUCCEEDED
 
 

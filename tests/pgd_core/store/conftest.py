@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete, update
 
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from pgd_core.store.engine import writing
-from pgd_core.store.tables import Base
+from pgd_core.store.tables import Base, TeamRow
 from tests.servers import postgres_url, sqlite_url
 
 
@@ -30,7 +30,14 @@ def engine(request: pytest.FixtureRequest, tmp_path) -> Iterator[Engine]:
     engine = open_engine(url)
     with writing(engine) as session:
         for table in reversed(Base.metadata.sorted_tables):
-            session.execute(table.delete())
+            if table.name != "teams":
+                session.execute(table.delete())
+        session.execute(delete(TeamRow).where(TeamRow.name != "default"))
+        session.execute(
+            update(TeamRow).values(
+                weight=1, used_gpu_s=0, max_running_gpus=None, max_queued_jobs=None
+            )
+        )
     yield engine
     engine.dispose()
 

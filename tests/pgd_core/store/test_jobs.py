@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text, update
 
 from pgd_core.errors import Conflict, IllegalMove, LeaseLost, NotFound
-from pgd_core.jobs.job import Artifact, JobState, Reason
+from pgd_core.jobs.job import Artifact, JobState, Reason, StopRequest
+from pgd_core.jobs.machine import Offer, Placement, Priority
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import job_spec_adapter
 from pgd_core.store.tables import JobRow
@@ -21,7 +22,7 @@ AT = "2026-01-01T00:00:00Z"
 
 
 def claim(jobs, lease=MINUTE, pool="default"):
-    claimed = jobs.claim("worker-1", pool, lease)
+    claimed = jobs.claim(Offer("worker-1", pool), lease)
     assert claimed is not None
     return claimed
 
@@ -48,10 +49,10 @@ def artifact(job, name="student.pth", attempt=1):
 
 
 def test_a_submitted_job_is_queued_with_its_spec(jobs, spec):
-    job = jobs.submit(spec, pool="gpu", priority=3, max_attempts=2)
+    job = jobs.submit(spec, Placement("gpu", priority=Priority.HIGH), max_attempts=2)
 
     assert job == jobs.get(job.id)
-    assert (job.state, job.pool, job.priority, job.max_attempts) == ("queued", "gpu", 3, 2)
+    assert (job.state, job.pool, job.priority, job.max_attempts) == ("queued", "gpu", 1, 2)
     assert (job.kind, job.name, job.attempt, job.failures) == ("train", "a student", 0, 0)
     assert job_spec_adapter.validate_python(job.spec) == spec
     assert job.created_at.tzinfo is UTC
@@ -103,34 +104,21 @@ def test_the_list_is_newest_first_in_pages_and_can_be_filtered(jobs, spec):
     assert jobs.list(kind="distill") == []
 
 
-def test_the_position_counts_priority_then_age_within_the_pool(jobs, spec):
-    old, young = jobs.submit(spec), jobs.submit(spec)
-    urgent, elsewhere = jobs.submit(spec, priority=9), jobs.submit(spec, pool="other")
-
-    ids = [job.id for job in (urgent, old, young, elsewhere)]
-
-    assert jobs.queue_positions(ids) == dict(zip(ids, (1, 2, 3, 1), strict=True))
-    claim(jobs)
-    assert jobs.queue_positions(ids) == {old.id: 1, young.id: 2, elsewhere.id: 1}
-    assert jobs.queue_positions(ids[2:3]) == {young.id: 2}
-    assert jobs.queue_positions([]) == {}
-
-
 # A worker's side
 
 
 def test_jobs_are_claimed_by_priority_then_age(jobs, spec):
-    ids = [jobs.submit(spec, priority=priority).id for priority in (0, 5, 0, 5)]
+    ids = [jobs.submit(spec, Placement(priority=Priority(p))).id for p in (0, 1, -1, 1)]
 
     claimed = [claim(jobs)[0].id for _ in ids]
     assert claimed == [ids[1], ids[3], ids[0], ids[2]]
-    assert jobs.claim("worker-1", "default", MINUTE) is None
+    assert jobs.claim(Offer("worker-1", "default"), MINUTE) is None
 
 
 def test_a_claim_takes_only_its_own_pool(jobs, spec):
-    jobs.submit(spec, pool="gpu")
+    jobs.submit(spec, Placement("gpu"))
 
-    assert jobs.claim("worker-1", "default", MINUTE) is None
+    assert jobs.claim(Offer("worker-1", "default"), MINUTE) is None
     assert claim(jobs, pool="gpu")[0].pool == "gpu"
 
 
@@ -149,7 +137,7 @@ def test_workers_that_claim_at_once_never_get_the_same_job(jobs, spec):
 
     def take_all(worker):
         taken = []
-        while (claimed := jobs.claim(f"worker-{worker}", "default", MINUTE)) is not None:
+        while (claimed := jobs.claim(Offer(f"worker-{worker}", "default"), MINUTE)) is not None:
             taken.append(claimed[0].id)
         return taken
 
@@ -166,7 +154,7 @@ def test_a_job_whose_row_is_held_for_a_moment_is_claimed_and_not_missed(engine, 
     with ThreadPoolExecutor(1) as threads:
         with engine.begin() as holder:
             holder.execute(update(JobRow).values(hinted_at=datetime.now(UTC)))
-            claimed = threads.submit(jobs.claim, "worker-1", "default", MINUTE)
+            claimed = threads.submit(jobs.claim, Offer("worker-1"), MINUTE)
             with engine.connect() as looker:
                 while not claimed.done() and not looker.scalar(waiting):
                     looker.rollback()
@@ -221,7 +209,7 @@ def test_a_heartbeat_renews_the_lease_and_stores_progress(jobs, spec):
 
     orders = jobs.heartbeat(lease, 2 * MINUTE, [*lines, stage])
 
-    assert not orders.cancel
+    assert orders.stop is None
     after = jobs.get(job.id)
     assert after.lease_expires_at - before > timedelta(seconds=50)
     assert after.progress["iteration"] == 2
@@ -345,7 +333,7 @@ def test_a_queued_job_is_cancelled_at_once(jobs, spec):
     job = jobs.cancel(jobs.submit(spec).id)
 
     assert (job.state, job.reason) == ("cancelled", "cancelled_by_user")
-    assert jobs.claim("worker-1", "default", MINUTE) is None
+    assert jobs.claim(Offer("worker-1", "default"), MINUTE) is None
 
 
 def test_a_paused_job_is_cancelled_at_once(jobs, spec):
@@ -367,7 +355,7 @@ def test_a_leased_job_is_asked_to_stop(jobs, spec):
         assert asked.cancel_requested
         assert asked.state in ("starting", "running")
         assert kinds(jobs, job.id).count("cancel_requested") == 1
-        assert jobs.heartbeat(lease, MINUTE).cancel
+        assert jobs.heartbeat(lease, MINUTE).stop is StopRequest.CANCEL
         assert jobs.finish(lease, Reason.CANCELLED_BY_USER).state is JobState.CANCELLED
 
 
@@ -393,8 +381,8 @@ def test_a_cancelled_job_whose_worker_died_is_not_run_again(jobs, spec):
 
 
 def test_a_queued_job_wants_a_hint_until_it_was_given(jobs, spec):
-    jobs.submit(spec, pool="a")
-    jobs.submit(spec, pool="b")
+    jobs.submit(spec, Placement("a"))
+    jobs.submit(spec, Placement("b"))
 
     assert jobs.pending_hints(again_after=MINUTE) == ["a", "b"]
     jobs.hinted("a")

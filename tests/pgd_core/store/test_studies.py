@@ -8,6 +8,7 @@ import pytest
 
 from pgd_core.errors import Conflict
 from pgd_core.jobs.job import JobState, Reason
+from pgd_core.jobs.machine import Offer, Placement, Priority
 from pgd_core.jobs.spec import StudyJob
 from pgd_core.store import SqlStudyStore
 
@@ -26,11 +27,11 @@ def study_spec() -> StudyJob:
 
 @pytest.fixture
 def study(jobs, studies, study_spec):
-    return studies.begin(jobs.submit(study_spec, pool="gpu", priority=2).id)
+    return studies.begin(jobs.submit(study_spec, Placement("gpu", priority=Priority.HIGH)).id)
 
 
 def ended(jobs, reason=Reason.COMPLETED, pool="gpu"):
-    _, claim = jobs.claim("worker", pool, MINUTE)
+    _, claim = jobs.claim(Offer("worker", pool), MINUTE)
     jobs.started(claim)
     return jobs.finish(claim, reason)
 
@@ -40,11 +41,10 @@ def kinds(jobs, job_id):
 
 
 def test_no_worker_is_given_or_told_of_a_study(jobs, studies, study_spec):
-    job = jobs.submit(study_spec, pool="gpu")
+    job = jobs.submit(study_spec, Placement("gpu"))
 
-    assert jobs.claim("worker", "gpu", MINUTE) is None
+    assert jobs.claim(Offer("worker", "gpu"), MINUTE) is None
     assert jobs.pending_hints(again_after=MINUTE) == []
-    assert jobs.queue_positions([job.id]) == {}
     assert [found.id for found in studies.active()] == [job.id]
 
 
@@ -60,7 +60,7 @@ def test_an_adopted_job_is_the_same_again_and_goes_into_the_studys_queue(
     child = studies.adopt(study.id, "a", spec)
 
     assert studies.adopt(study.id, "a", spec) == child
-    assert (child.pool, child.priority) == ("gpu", 2)
+    assert (child.pool, child.priority) == ("gpu", 1)
     assert studies.children(study.id) == {"a": child}
     assert kinds(jobs, study.id) == ["submitted", "started", "child_submitted"]
 
@@ -74,7 +74,7 @@ def test_a_study_that_is_sent_again_runs_only_what_is_missing(
     ended(jobs, Reason.DIVERGED)
     studies.end(study.id, Reason.COMPLETED)
 
-    again = studies.begin(jobs.submit(study_spec, pool="gpu").id)
+    again = studies.begin(jobs.submit(study_spec, Placement("gpu")).id)
     assert studies.adopt(again.id, "a", spec).id == done.id
     assert studies.adopt(again.id, "b", other).id != failed.id
     assert kinds(jobs, again.id)[-2:] == ["child_reused", "child_submitted"]
@@ -82,7 +82,7 @@ def test_a_study_that_is_sent_again_runs_only_what_is_missing(
 
 def test_a_job_that_is_to_be_cancelled_is_not_adopted_again(jobs, studies, study, spec):
     running = studies.adopt(study.id, "a", spec)
-    jobs.claim("worker", "gpu", MINUTE)
+    jobs.claim(Offer("worker", "gpu"), MINUTE)
     jobs.cancel(running.id)
     assert studies.adopt(study.id, "b", spec).id != running.id
 

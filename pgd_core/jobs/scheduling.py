@@ -1,0 +1,189 @@
+"""Who is next: pure functions over what the database knows of a pool.
+
+The order is: priority class; then the team that has had least of its share; then age. A team's
+share is its GPU time, recent time counting more, divided by its weight:
+
+    share = (used * 2^(-age / half_life) + running_gpus * LOOK_AHEAD_S) / weight
+
+The first job that cannot start anywhere reserves the worker on which it can start soonest. On that
+worker a job behind it may only start where it does not delay it: on GPUs that the first one leaves
+over, or when it is expected to end in time (backfill). So a large job is not starved by small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pgd_core.jobs.machine import Device, Needs, Priority, fits
+
+# A running GPU counts as so much used time: of teams that have used the same, the one that runs
+# less is next. Small, so that it breaks ties and does not outweigh what was really used.
+LOOK_AHEAD_S = 60.0
+
+
+@dataclass(frozen=True)
+class SchedulingRules:
+    """What an operator decides about the order."""
+
+    half_life: timedelta = timedelta(hours=24)  # after which used GPU time counts half
+    preempt: bool = True  # whether a higher class may take the GPUs of a lower one
+
+
+@dataclass(frozen=True)
+class TeamUse:
+    """A team's right to GPUs and what it has had of them."""
+
+    name: str
+    weight: float
+    used_gpu_s: float  # decayed, what runs now included
+    running_gpus: int
+    max_running_gpus: int | None = None
+
+    @property
+    def share(self) -> float:
+        """What it has had, by its weight; less goes first."""
+        return (self.used_gpu_s + self.running_gpus * LOOK_AHEAD_S) / self.weight
+
+    def allows(self, gpus: int) -> bool:
+        """Whether its limit lets so many more run."""
+        return self.max_running_gpus is None or self.running_gpus + gpus <= self.max_running_gpus
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job, as far as the order is concerned."""
+
+    id: str  # UUIDv7: rises with age
+    team: str
+    priority: Priority
+    needs: Needs
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that holds devices of a worker."""
+
+    id: str
+    team: str
+    priority: Priority
+    worker: str
+    slots: tuple[int, ...]
+    claimed_at: datetime
+    ends_in_s: float | None  # expected; None: nobody knows
+    stopping: bool = False  # asked to stop: its devices come free soon
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A living worker and who holds its devices."""
+
+    name: str
+    devices: tuple[Device, ...]
+    running: tuple[Running, ...] = ()
+    draining: bool = False
+
+    @property
+    def free(self) -> tuple[Device, ...]:
+        """Devices that nobody holds; none of a worker that drains."""
+        return () if self.draining else self._without(self.running)
+
+    def _without(self, running: Iterable[Running]) -> tuple[Device, ...]:
+        held = {slot for job in running for slot in job.slots}
+        return tuple(device for device in self.devices if device.slot not in held)
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The worker that is kept for a job which cannot start yet."""
+
+    job: str
+    worker: str
+    needs: Needs
+    starts_in_s: float | None  # expected; None: nobody knows
+    spare_gpus: int  # of that worker, which the job leaves over
+
+
+def decayed(used_gpu_s: float, age: timedelta, half_life: timedelta) -> float:
+    """Used GPU time as it counts after a while."""
+    halvings = max(age, timedelta(0)) / half_life
+    return used_gpu_s * math.exp2(-halvings)
+
+
+def in_order(waiting: Iterable[Waiting], teams: Mapping[str, TeamUse]) -> list[Waiting]:
+    """Each team's next jobs, by class, share and age."""
+    return sorted(waiting, key=lambda job: (-job.priority, teams[job.team].share, job.id))
+
+
+def reservation(job: Waiting, machines: Sequence[Machine]) -> Reservation | None:
+    """Where the job will start soonest; None where no living worker is large enough."""
+    options = [found for machine in machines if (found := _on(job, machine)) is not None]
+    return min(options, key=_soonest, default=None)
+
+
+def _on(job: Waiting, machine: Machine) -> Reservation | None:
+    """When and with what to spare the job starts on the machine, as running jobs end."""
+    if machine.draining or not fits(job.needs, machine.devices):
+        return None
+    still, wait_s = sorted(machine.running, key=_end), 0.0
+    free = machine.free
+    while not fits(job.needs, free):
+        wait_s = max(wait_s, _end(still.pop(0)))
+        free = machine._without(still)
+    known = None if wait_s == _NEVER else wait_s
+    suitable = sum(device.memory_mb >= job.needs.min_memory_mb for device in free)
+    return Reservation(job.id, machine.name, job.needs, known, suitable - job.needs.gpus)
+
+
+_NEVER = float("inf")
+
+
+def _end(job: Running) -> float:
+    return 0.0 if job.stopping else _NEVER if job.ends_in_s is None else job.ends_in_s
+
+
+def _soonest(found: Reservation) -> tuple[float, int, str]:
+    wait_s = _NEVER if found.starts_in_s is None else found.starts_in_s
+    return wait_s, -found.spare_gpus, found.worker
+
+
+def victims(job: Waiting, machines: Sequence[Machine]) -> tuple[Running, ...]:
+    """The jobs to stop so that `job` can start: of lower class, on one worker, the least loss.
+
+    None when it can start anyway, or will once those stop that were asked to, or never.
+    """
+    if any(fits(job.needs, _soon_free(machine)) for machine in machines):
+        return ()
+    options = [found for machine in machines if (found := _to_stop(job, machine)) is not None]
+    return min(options, key=_loss, default=())
+
+
+def _soon_free(machine: Machine) -> tuple[Device, ...]:
+    staying = [running for running in machine.running if not running.stopping]
+    return () if machine.draining else machine._without(staying)
+
+
+def _to_stop(job: Waiting, machine: Machine) -> tuple[Running, ...] | None:
+    """The lowest class first, and of it those that started last, as they lose least."""
+    if machine.draining:
+        return None
+    staying = [running for running in machine.running if not running.stopping]
+    lower = sorted(
+        (running for running in staying if running.priority < job.priority),
+        key=lambda running: (-running.priority, running.claimed_at),
+    )
+    stopped: list[Running] = []
+    while not fits(job.needs, machine._without(set(staying) - set(stopped))):
+        if not lower:
+            return None
+        stopped.append(lower.pop())
+    return tuple(stopped)
+
+
+def _loss(stopped: tuple[Running, ...]) -> tuple[int, int, float]:
+    highest = max(running.priority for running in stopped)
+    youngest = min(running.claimed_at for running in stopped)
+    return highest, sum(len(running.slots) for running in stopped), -youngest.timestamp()

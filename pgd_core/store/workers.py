@@ -1,0 +1,117 @@
+"""Workers in SQL: who serves which pool, with what, and whether it still lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+
+from sqlalchemy import Engine, exists, select, update
+from sqlalchemy.orm import Session
+
+from pgd_core.errors import IllegalMove, NotFound
+from pgd_core.jobs.job import JobState
+from pgd_core.jobs.machine import LIVING, Worker, WorkerState
+from pgd_core.jobs.protocols import WorkerOrders
+from pgd_core.store.engine import reading, writing
+from pgd_core.store.history import for_workers
+from pgd_core.store.rows import worker_of
+from pgd_core.store.tables import JobRow, WorkerRow
+from pgd_core.store.times import database_now
+
+
+class SqlWorkerStore:
+    """Implements `WorkerStore`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def announce(self, worker: Worker) -> None:
+        with writing(self._engine) as session:
+            session.merge(
+                WorkerRow(
+                    name=worker.name,
+                    host=worker.host,
+                    pid=worker.pid,
+                    pool=worker.pool,
+                    devices=[asdict(device) for device in worker.devices],
+                    versions=dict(worker.versions),
+                    state=WorkerState.ACTIVE,
+                    trouble=worker.trouble,
+                    started_at=database_now(),
+                    seen_at=database_now(),
+                )
+            )
+
+    def beat(self, name: str, trouble: str = "") -> WorkerOrders:
+        with writing(self._engine) as session:
+            row = session.get(WorkerRow, name, with_for_update=True)
+            if row is None:
+                raise NotFound(
+                    f"no worker {name!r}: it was silent for so long that it was forgotten"
+                )
+            row.seen_at, row.trouble = database_now(), trouble
+            if row.state == WorkerState.LOST:  # it was only cut off, or frozen
+                row.state = WorkerState.ACTIVE
+            return WorkerOrders(
+                drain=row.state == WorkerState.DRAINING, waiting=_has_work(session, row.pool)
+            )
+
+    def drain(self, name: str) -> Worker:
+        return self._set(name, WorkerState.DRAINING, WorkerState.ACTIVE)
+
+    def undrain(self, name: str) -> Worker:
+        return self._set(name, WorkerState.ACTIVE, WorkerState.DRAINING)
+
+    def stopped(self, name: str) -> None:
+        with writing(self._engine) as session:
+            session.execute(
+                update(WorkerRow)
+                .where(WorkerRow.name == name)
+                .values(state=WorkerState.STOPPED, seen_at=database_now())
+            )
+
+    def workers(self, *, gone_too: bool = False) -> Sequence[Worker]:
+        query = select(WorkerRow).order_by(WorkerRow.pool, WorkerRow.name)
+        if not gone_too:
+            query = query.where(WorkerRow.state != WorkerState.STOPPED)
+        with reading(self._engine) as session:
+            return [worker_of(row) for row in session.scalars(query)]
+
+    def worker(self, name: str) -> Worker:
+        with reading(self._engine) as session:
+            return worker_of(_existing(session, name))
+
+    def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
+        lost = (
+            update(WorkerRow)
+            .where(WorkerRow.state.in_(LIVING), WorkerRow.seen_at < database_now(-silent_for))
+            .values(state=WorkerState.LOST)
+            .returning(WorkerRow)
+            .execution_options(populate_existing=True, synchronize_session=False)
+        )
+        with writing(self._engine) as session:
+            return [worker_of(row) for row in session.scalars(lost)]
+
+    def _set(self, name: str, new: WorkerState, old: WorkerState) -> Worker:
+        with writing(self._engine) as session:
+            row = _existing(session, name)
+            if row.state not in (new, old):
+                raise IllegalMove(f"worker {name} is {row.state}; it cannot become {new}")
+            row.state = new
+            session.flush()
+            return worker_of(row)
+
+
+def _has_work(session: Session, pool: str) -> bool:
+    queued = select(JobRow.id).where(
+        JobRow.pool == pool, JobRow.state == JobState.QUEUED, for_workers()
+    )
+    return bool(session.scalar(select(exists(queued))))
+
+
+def _existing(session: Session, name: str) -> WorkerRow:
+    row = session.get(WorkerRow, name)
+    if row is None:
+        raise NotFound(f"no worker {name!r}")
+    return row

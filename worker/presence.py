@@ -1,0 +1,66 @@
+"""A worker's own heartbeat: it says that it lives, and hears whether to drain and to work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from pgd_core.errors import NotFound
+from pgd_core.jobs.machine import Worker
+from pgd_core.jobs.protocols import WorkerStore
+
+log = structlog.get_logger()
+
+
+class Presence:
+    """Announces the worker and keeps it known; a context manager.
+
+    The heartbeat also says when jobs wait: so they start, a moment later, without Redis too.
+    """
+
+    def __init__(
+        self,
+        workers: WorkerStore,
+        worker: Worker,
+        *,
+        every_s: float,
+        trouble: Callable[[], str],
+        wake: Callable[[], None],  # jobs wait; called while not draining
+    ) -> None:
+        self._workers, self._worker = workers, worker
+        self._every_s, self._trouble, self._wake = every_s, trouble, wake
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="presence")
+
+    def __enter__(self) -> Presence:
+        self._workers.announce(self._worker)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        try:
+            self._workers.stopped(self._worker.name)
+        except Exception as error:  # a database that is down: the worker will be shown as lost
+            log.warning("goodbye_not_said", error=str(error))
+
+    def _keep(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._beat()
+            except Exception as error:  # whatever a database or a network comes up with
+                log.warning("heartbeat_failed", error=str(error))
+            self._stop.wait(self._every_s)
+
+    def _beat(self) -> None:
+        trouble = self._trouble()
+        try:
+            orders = self._workers.beat(self._worker.name, trouble)
+        except NotFound:
+            self._workers.announce(self._worker)
+            return
+        if orders.waiting and not orders.drain and not trouble:
+            self._wake()
