@@ -11,10 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
+from pgd_core.files.room import lack_of_room
 from pgd_core.settings import Settings
 from pgd_core.store.migrate import alembic_config
-
-LOW_WATER_BYTES = 256 * 2**20
 
 
 def readiness_checks(settings: Settings, engine: Engine) -> dict[str, Callable[[], str]]:
@@ -23,7 +22,7 @@ def readiness_checks(settings: Settings, engine: Engine) -> dict[str, Callable[[
         "database": lambda: _database(engine),
         "migrations": lambda: _migrations(engine),
         "redis": lambda: _redis(settings.resolved_redis_url()),
-        "disk": lambda: _disk(settings.data_folder),
+        "disk": lambda: _disk(settings.data_folder, settings.min_free_bytes),
     }
 
 
@@ -58,8 +57,8 @@ def _redis(url: str) -> str:
     return "answers"
 
 
-def _disk(folder: Path) -> str:
-    free = shutil.disk_usage(folder).free
-    if free < LOW_WATER_BYTES:
-        raise RuntimeError(f"only {free // 2**20} MiB are free")
-    return f"{free // 2**20} MiB free"
+def _disk(folder: Path, min_free_bytes: int) -> str:
+    problem = lack_of_room([folder], min_free_bytes)
+    if problem:
+        raise RuntimeError(problem)
+    return f"{shutil.disk_usage(folder).free // 2**20} MiB free"

@@ -21,8 +21,7 @@ from api.errors import DigestMismatch, StorageFull, TooLarge
 from api.services import Services
 from pgd_core.errors import BadRequest
 from pgd_core.jobs.job import Upload
-
-SPARE_BYTES = 256 * 2**20  # left free on the disk
+from pgd_core.settings import Settings
 
 
 async def receive_upload(
@@ -37,7 +36,7 @@ async def receive_upload(
     upload_id = str(uuid7())
     digests = expected_digests(*expected)
     scratch = services.scratch_folder() / upload_id
-    _check_room(scratch.parent, announced_size, services.settings.max_upload_bytes)
+    _check_room(scratch.parent, announced_size, services.settings)
     key = f"uploads/{upload_id}"
     try:
         sha256 = await _stream(body, scratch, services.settings.max_upload_bytes)
@@ -86,13 +85,13 @@ async def _stream(body: AsyncIterator[bytes], path: Path, max_bytes: int) -> str
     return running.hexdigest()
 
 
-def _check_room(folder: Path, announced_size: str | None, max_bytes: int) -> None:
+def _check_room(folder: Path, announced_size: str | None, settings: Settings) -> None:
     """Refuse at once what cannot fit; a body without Content-Length shows its size as it comes."""
     folder.mkdir(parents=True, exist_ok=True)
     size = int(announced_size) if announced_size and announced_size.isdecimal() else 0
-    if size > max_bytes:
-        raise _too_large(max_bytes)
-    if shutil.disk_usage(folder).free < size + SPARE_BYTES:
+    if size > settings.max_upload_bytes:
+        raise _too_large(settings.max_upload_bytes)
+    if shutil.disk_usage(folder).free < size + settings.min_free_bytes:
         raise StorageFull(f"the server's disk has no room for {size} bytes")
 
 

@@ -41,6 +41,22 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(15, gt=0, description="Time between the reconciler's rounds.")
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
     max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
+    min_free_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        description="Free disk below which workers claim nothing and uploads are refused; 0: none.",
+    )
+    keep_failed_days: float = Field(
+        7, ge=0, description="How long a failed job's checkpoints are kept, for another try."
+    )
+    keep_logs_days: float = Field(
+        90, ge=0, description="How long the logs and progress files of an ended job are kept."
+    )
+    keep_uploads_days: float = Field(
+        7,
+        ge=0,
+        description="How long an upload may be registered as a teacher; then it is deleted.",
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
 

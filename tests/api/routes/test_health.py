@@ -31,6 +31,14 @@ def test_readyz_is_ready_with_a_redis(world):
     assert set(answer.json()["checks"]) == {"database", "migrations", "redis", "disk"}
 
 
+def test_readyz_is_not_ready_under_the_disks_low_water_mark(world):
+    settings = world.settings.model_copy(update={"min_free_bytes": 2**80})
+
+    problem = problem_of(TestClient(create_app(settings)).get("/readyz"), 503, "not_serving")
+
+    assert "/checks/disk" in [item["pointer"] for item in problem["errors"]]
+
+
 def test_readyz_sees_a_database_that_was_not_migrated(tmp_path):
     http = TestClient(create_app(Settings(data_folder=tmp_path)))
 
