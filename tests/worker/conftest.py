@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -93,3 +94,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 def redis() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
+
+
+def make_old(path: Path, age: timedelta) -> None:
+    """As if nothing in the file or folder had changed for so long."""
+    at = time.time() - age.total_seconds()
+    for each in (*path.rglob("*"), path):
+        os.utime(each, (at, at))
