@@ -90,14 +90,17 @@ def test_files_of_an_attempt_that_lost_its_lease_are_deleted_and_its_checkpoints
 
 
 def test_nothing_of_a_job_that_runs_is_touched_however_old(world, clean):
-    claim, folder, artifact = published(world, MINUTE)
+    claim, first, artifact = published(world)
+    world.jobs.expire_leases()
+    job, _ = world.jobs.claim("worker-2", "default", MINUTE)
+    second = attempt(world, job, 2)
     make_old(world.folder / "files", 400 * DAY)
-    make_old(folder, 400 * DAY)
+    make_old(world.attempts, 400 * DAY)
 
     assert clean().deleted == 0
 
     assert world.files.keys(f"jobs/{claim.job_id}/1") == [artifact.key]
-    assert names(folder) == ["outputs", "trainer.log", "work"]
+    assert [names(each) for each in (first, second)] == [["outputs", "trainer.log", "work"]] * 2
 
 
 def test_files_that_were_registered_stay_though_the_worker_died_before_it_tidied(world, clean):
