@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from api.places import Places
 from api.readiness import readiness_checks
 from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
 from api.services import Hints, Services
+from pgd_core.files.leftovers import delete_idle
 from pgd_core.files.local import LocalFileStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
@@ -30,7 +31,7 @@ from pgd_core.store import (
 from worker.queue import HintSender
 
 ROUTES = (jobs, history, artifacts, datasets, teachers, uploads, health, problem_pages)
-ABANDONED_AFTER_S = 24 * 3600
+ABANDONED_AFTER = timedelta(days=1)
 
 
 def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
@@ -90,7 +91,5 @@ def _install(app: FastAPI) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove half-arrived uploads that a killed process left long ago."""
-    oldest = time.time() - ABANDONED_AFTER_S
     for file in folder.glob("*"):
-        if file.stat().st_mtime < oldest:
-            file.unlink(missing_ok=True)
+        delete_idle(file, ABANDONED_AFTER)

@@ -10,7 +10,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
 DATASET_LIMITS = CheckLimits(wall_s=4 * 3600, cpu_s=4 * 3600)
 TEACHER_LIMITS = CheckLimits(wall_s=900, cpu_s=900)
 
-_LEFT_BEHIND_S = 24 * 3600
 _NO_ANSWER = "the check's answer cannot be read"
 
 log = structlog.get_logger()
@@ -79,7 +77,6 @@ class Checker:
 
     def _check(self, thing: Dataset | Teacher) -> None:
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._forget_old()
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self._scratch))
         try:
             if isinstance(thing, Dataset):
@@ -88,12 +85,6 @@ class Checker:
                 self._check_teacher(thing, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _forget_old(self) -> None:
-        """Delete what checks left that were killed, longer ago than any check lasts."""
-        for folder in self._scratch.glob("check-*"):
-            if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _check_dataset(self, dataset: Dataset, folder: Path) -> None:
         out = folder / "report.json"

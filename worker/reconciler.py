@@ -3,7 +3,7 @@
 Every round: attempts whose lease ran out end as worker_lost, silent workers are lost, and pools
 with queued jobs that no worker was told of are hinted. Beside the rounds, data sets and teachers
 are checked one at a time, studies are driven, jobs of lower class make room for those of higher,
-and what attempts left behind is swept.
+and what nobody needs any more is deleted.
 Two reconcilers do no harm: each step is guarded in the database.
 """
 
@@ -22,6 +22,7 @@ from pgd_core.files import LocalFileStore
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
+    SqlHousekeeping,
     SqlJobStore,
     SqlLibraryStore,
     SqlQueue,
@@ -35,7 +36,7 @@ from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
 from worker.studies import StudyDriver
-from worker.sweep import sweep
+from worker.sweep import Retention, sweep
 
 # A hint that Redis lost is given again after so many rounds.
 _HINT_AGAIN_ROUNDS = 4
@@ -63,7 +64,8 @@ def main() -> int:
     checker = Checker(library, files, scratch)
     studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)
     hints = HintSender(settings.resolved_redis_url())
-    attempts = settings.data_folder.resolve() / "attempts"
+    rows, kept = SqlHousekeeping(engine), _retention(settings)
+    data_folder = settings.data_folder.resolve()
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     stop = threading.Event()
 
@@ -90,7 +92,7 @@ def main() -> int:
         for name, step, every_s in (
             ("checks", checker.check_all, _CHECK_EVERY_S),
             ("queue", drive, _DRIVE_EVERY_S),
-            ("sweeps", lambda: sweep(attempts, jobs, files), _SWEEP_EVERY_S),
+            ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
         )
     ]
     for thread in beside:
@@ -101,6 +103,14 @@ def main() -> int:
     hints.close()
     engine.dispose()
     return 0
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        failed=timedelta(days=settings.keep_failed_days),
+        logs=timedelta(days=settings.keep_logs_days),
+        uploads=timedelta(days=settings.keep_uploads_days),
+    )
 
 
 def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
@@ -122,7 +132,7 @@ def give_hints(jobs: JobStore, hints: HintSender, again_after: timedelta) -> Non
         log.info("hinted", pool=pool)
 
 
-def repeat(step: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+def repeat(step: Callable[[], object], every_s: float, stop: threading.Event) -> None:
     """Do a step again and again; one that fails is told, and done again."""
     while not stop.is_set():
         try:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from pgd_core.errors import Forbidden, NotFound
+from pgd_core.jobs.protocols import StoredFile
 
 _CHUNK = 2**20
+_UNFINISHED = ".unfinished-"
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
@@ -34,6 +39,7 @@ class LocalFileStore:
         with source.open("rb") as file:
             size, sha256 = _measure(file)
             os.fchmod(file.fileno(), 0o644)
+            os.utime(file.fileno())  # its age is its time in the store
             os.fsync(file.fileno())
         try:
             source.replace(target)
@@ -63,6 +69,27 @@ class LocalFileStore:
         """A file that is not there is deleted already."""
         self._place(key).unlink(missing_ok=True)
 
+    def walk(self, folder: str) -> Iterator[StoredFile]:
+        for path in _files_below(self._place(folder)):
+            key = path.relative_to(self._root).as_posix()
+            if not all(_PART.fullmatch(part) for part in key.split("/")):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                found = path.stat()
+                put_at = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield StoredFile(key, found.st_size, put_at)
+
+    def forget_unfinished(self, older_than: timedelta) -> int:
+        freed, oldest = 0, time.time() - older_than.total_seconds()
+        for path in _files_below(self._root):
+            if path.name.startswith(_UNFINISHED):
+                with contextlib.suppress(FileNotFoundError):  # finished, or forgotten by another
+                    found = path.stat()
+                    if found.st_mtime < oldest:
+                        path.unlink()
+                        freed += found.st_size
+        return freed
+
     def _place(self, key: str) -> Path:
         if not all(_PART.fullmatch(part) for part in key.split("/")):
             raise Forbidden(
@@ -70,6 +97,11 @@ class LocalFileStore:
                 "beginning with '.', joined by '/'"
             )
         return self._root / key
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
 
 
 def _measure(file: BinaryIO) -> tuple[int, str]:
@@ -82,7 +114,7 @@ def _measure(file: BinaryIO) -> tuple[int, str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".unfinished-")
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_UNFINISHED)
     unfinished = Path(name)
     try:
         with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:

@@ -6,9 +6,9 @@ Every method is one transaction. Times are the database's. `NotFound` for an unk
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -285,3 +285,36 @@ class FileStore(Protocol):
         """Of the files that lie right in the folder."""
 
     def delete(self, key: str) -> None: ...
+
+    def walk(self, folder: str) -> Iterator[StoredFile]:
+        """Every whole file at any depth below the folder, in no certain order; what is put or
+        deleted meanwhile may or may not be among them. No such folder: none."""
+
+    def forget_unfinished(self, older_than: timedelta) -> int:
+        """Delete what is left of puts that broke off, begun longer ago; bytes freed."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the file store."""
+
+    key: str
+    size: int  # bytes
+    put_at: datetime  # when it was put there, however old its content; the store's clock
+
+
+class HousekeepingStore(Protocol):
+    """What the database knows of files that were found; by batches, however many they are."""
+
+    def now(self) -> datetime: ...
+    def jobs(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """Those that exist."""
+
+    def owners(self, ids: Collection[str]) -> set[str]:
+        """Those that are ids of jobs, teachers or uploads."""
+
+    def named_keys(self, owner_ids: Collection[str]) -> set[str]:
+        """The keys of files that rows of these jobs, teachers and uploads name."""
+
+    def spent_uploads(self, upload_ids: Collection[str], kept: timedelta) -> set[str]:
+        """Those that arrived longer ago than `kept`, and of which no teacher is being checked."""

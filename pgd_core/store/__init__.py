@@ -1,6 +1,7 @@
 """The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads."""
 
 from pgd_core.store.engine import open_engine
+from pgd_core.store.housekeeping import SqlHousekeeping
 from pgd_core.store.jobs import SqlJobStore
 from pgd_core.store.library import SqlLibraryStore
 from pgd_core.store.migrate import migrate
@@ -10,6 +11,7 @@ from pgd_core.store.teams import SqlTeamStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
+    "SqlHousekeeping",
     "SqlJobStore",
     "SqlLibraryStore",
     "SqlQueue",

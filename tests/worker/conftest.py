@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,3 +103,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 def redis() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
+
+
+def make_old(path: Path, age: timedelta) -> None:
+    """As if nothing in the file or folder had changed for so long."""
+    at = time.time() - age.total_seconds()
+    for each in (*path.rglob("*"), path):
+        os.utime(each, (at, at))

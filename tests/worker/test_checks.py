@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import threading
 from datetime import UTC, datetime
@@ -146,14 +145,3 @@ def test_one_check_that_cannot_be_done_does_not_hold_up_the_next(world, teacher,
     rejected = world.library.teacher(teacher.id)
     assert rejected.state == "rejected"
     assert "upload it again" in rejected.message
-
-
-def test_what_killed_checks_left_is_deleted_after_a_day(world, dataset):
-    old, young = (world.folder / "checks" / f"check-{age}" for age in ("old", "young"))
-    for folder in (old, young):
-        folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
-
-    check_dataset(world, dataset, "dataset_usable")
-
-    assert (old.exists(), young.exists()) == (False, True)

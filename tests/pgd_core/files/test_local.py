@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -104,6 +106,52 @@ def test_a_deleted_file_is_gone(files, source):
 
     with pytest.raises(NotFound):
         files.path("a")
+
+
+def test_a_walk_finds_every_file_at_any_depth_with_its_size(files, tmp_path):
+    for key in ("jobs/1/2/b", "jobs/1/a", "jobs/c", "teachers/d"):
+        (tmp_path / "one").write_bytes(b"x" * len(key))
+        files.put(key, tmp_path / "one")
+
+    found = {file.key: file.size for file in files.walk("jobs")}
+
+    assert found == {"jobs/1/2/b": 10, "jobs/1/a": 8, "jobs/c": 6}
+    assert list(files.walk("uploads")) == []
+
+
+def test_a_files_age_is_its_time_in_the_store_and_not_its_contents(files, source):
+    os.utime(source, (0, 0))
+    before = datetime.now(UTC) - timedelta(seconds=1)  # a file system's clock is a little coarse
+    files.put("a/b", source)
+
+    [found] = files.walk("a")
+
+    assert before <= found.put_at <= datetime.now(UTC)
+
+
+def test_a_file_that_is_deleted_during_a_walk_is_left_out(files, tmp_path):
+    for key in ("a/1", "a/2"):
+        (tmp_path / "one").write_bytes(b"x")
+        files.put(key, tmp_path / "one")
+    walk = files.walk("a")
+    other = {"a/1": "a/2", "a/2": "a/1"}
+
+    files.delete(other[next(walk).key])
+
+    assert list(walk) == []
+
+
+def test_what_a_put_left_that_broke_off_is_forgotten_once_it_is_old(files, source, tmp_path):
+    files.put("a/b", source)
+    old, young = (tmp_path / "files/a" / f".unfinished-{age}" for age in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+
+    assert [file.key for file in files.walk("a")] == ["a/b"]
+    assert files.forget_unfinished(timedelta(hours=1)) == 4
+    assert (old.exists(), young.exists()) == (False, True)
+    assert files.forget_unfinished(timedelta(hours=1)) == 0
 
 
 @pytest.mark.parametrize(
