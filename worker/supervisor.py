@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Exit:
 
     code: int  # negative: the signal that ended it
     cause: StopCause | None  # why it was asked to stop, if it was
+    left: tuple[int, ...] = ()  # processes of it that survive even SIGKILL, as in a hung driver
 
 
 def supervise(
@@ -78,18 +79,17 @@ def supervise(
     """
     marker = f"{claim.job_id}/{claim.attempt}"
     process = _start(trainer, folder, marker, environment)
-    gently_s = 2.0
+    gently_s = 0.0
     try:
-        return _watch(process, folder, claim, lease, limits, shutting_down)
-    except LeaseLost:
-        gently_s = 0.0
-        raise
+        ended = _watch(process, folder, claim, lease, limits, shutting_down)
+        gently_s = 2.0
     finally:
         left = end_members(marker, process.pid, gently_s=gently_s)
         if left:
             log.error("processes_survive_sigkill", pids=left)
         else:
             process.wait()
+    return replace(ended, left=tuple(left))
 
 
 def log_end(folder: Path, lines: int = 20) -> str:

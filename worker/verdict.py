@@ -39,7 +39,8 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
     if outcome is not None and outcome.status == "succeeded":
         return Verdict(Reason.COMPLETED, outcome.message, outcome.result)
     if ended.cause is not None and not _failed_by_itself(outcome, ended.cause):
-        return Verdict(_REASON_OF_CAUSE[ended.cause], _what_was_asked(ended.cause, outcome))
+        said = _what_was_asked(ended.cause, outcome)
+        return Verdict(_REASON_OF_CAUSE[ended.cause], f"{said}; {_what_is_left(ended)}")
     if outcome is not None:
         return Verdict(_reason(outcome), outcome.message)
     if ended.code < 0:
@@ -85,6 +86,13 @@ def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
     if outcome is None:
         return f"{asked}; the trainer ended without a last checkpoint"
     return asked
+
+
+def _what_is_left(ended: Exit) -> str:
+    if not ended.left:
+        return "none of its processes is left"
+    pids = ", ".join(map(str, ended.left))
+    return f"its processes {pids} survive SIGKILL and may hold memory: look at the machine"
 
 
 def _reason(outcome: Outcome) -> Reason:

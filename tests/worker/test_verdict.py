@@ -30,12 +30,25 @@ def judge(folder, code, cause=None, outcome=None):
         (StopCause.SHUTDOWN, ("stopped", "stopped"), "stopped"),
         (StopCause.SHUTDOWN, ("failed", "diverged"), "diverged"),
         (StopCause.SHUTDOWN, None, "stopped"),
+        (StopCause.PAUSE, ("stopped", "stopped"), "paused_by_user"),
+        (StopCause.PAUSE, ("failed", "diverged"), "diverged"),
+        (StopCause.PREEMPT, ("stopped", "stopped"), "preempted"),
+        (StopCause.PREEMPT, None, "preempted"),
         (StopCause.MAX_DURATION, ("stopped", "stopped"), "max_duration"),
         (StopCause.MAX_DURATION, None, "max_duration"),
     ],
 )
 def test_a_trainer_that_spoke_or_was_asked(tmp_path, cause, outcome, reason):
     assert judge(tmp_path, -9 if outcome is None else 0, cause, outcome).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [((), "none of its processes is left"), ((7, 8), "processes 7, 8 survive")]
+)
+def test_it_is_told_whether_anything_of_a_stopped_trainer_is_left(tmp_path, left, words):
+    ended = Exit(-9, StopCause.CANCEL, left)
+
+    assert words in verdict_of_exit(ended, tmp_path).message
 
 
 @pytest.mark.parametrize(
