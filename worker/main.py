@@ -17,6 +17,7 @@ from pgd_core.files import LocalFileStore
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from worker.app import worker_app
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender, queue_name
@@ -48,7 +49,8 @@ def main() -> int:
     register_tasks(app, runner)
     log.info("worker_starts", name=name, pool=settings.pool)
     try:
-        return serve(app, runner, HintSender(redis_url), settings.pool)
+        sign = SignOfLife(settings.data_folder, "worker")
+        return serve(app, runner, HintSender(redis_url), settings.pool, sign)
     finally:
         engine.dispose()
 
@@ -67,7 +69,7 @@ def runner_options(settings: Settings, name: str) -> RunnerOptions:
     )
 
 
-def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:
+def serve(app: Celery, runner: Runner, hints: HintSender, pool: str, sign: SignOfLife) -> int:
     """Answer hints until a signal says stop; returns the exit code."""
 
     def ready(**_: Any) -> None:
@@ -82,7 +84,11 @@ def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:
         # trainer's grace: its soft and cold shutdowns, which abandon tasks, are not needed.
         runner.shut_down()
 
+    def beating(**_: Any) -> None:
+        sign.give()
+
     signals.worker_ready.connect(ready, weak=False)
+    signals.heartbeat_sent.connect(beating, weak=False)
     signals.worker_shutting_down.connect(shutting_down, weak=False)
     worker = app.Worker(
         hostname=f"{pool}-{os.getpid()}@{socket.gethostname()}",

@@ -22,6 +22,7 @@ from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlStudyStore, migrate, open_engine
 from worker.checks import Checker
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
@@ -77,7 +78,13 @@ def main() -> int:
     ]
     for thread in beside:
         thread.start()
-    repeat(lambda: reconcile(jobs, hints, again_after), settings.reconcile_s, stop)
+    sign = SignOfLife(settings.data_folder, "reconciler")
+
+    def one_round() -> None:
+        reconcile(jobs, hints, again_after)
+        sign.give()
+
+    repeat(one_round, settings.reconcile_s, stop)
     for thread in beside:
         thread.join()
     hints.close()
