@@ -1,0 +1,47 @@
+"""What the deployment's files call by name is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pgd_core.settings import Settings
+from tests.deployment.files import COMPOSE, OVERRIDES, ROOT, UNITS
+
+# Settings that other work brings: take a line out once the field is there.
+COMING = {
+    "PGD_FILES_URL",
+    "PGD_KEEP_FAILED_DAYS",
+    "PGD_KEEP_LOGS_DAYS",
+    "PGD_MIN_FREE_BYTES",
+    "PGD_SLOTS",
+}
+OF_THE_COMMAND = {"PGD_URL"}  # where `pgd` finds the service
+FILES = (
+    COMPOSE,
+    *OVERRIDES,
+    *UNITS,
+    ROOT / ".env.example",
+    ROOT / "docs/systemd/pgd.env.example",
+    ROOT / "docs/operations.md",
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_setting_that_is_named_exists(path):
+    named = set(re.findall(r"\bPGD_[A-Z0-9_]+\b", path.read_text()))
+
+    assert named <= {f"PGD_{n.upper()}" for n in Settings.model_fields} | COMING | OF_THE_COMMAND
+
+
+def test_the_guide_names_files_that_are_there():
+    text = (ROOT / "docs/operations.md").read_text()
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    named = re.findall(r"docker-compose(?:\.\w+)?\.yml|docs/[\w./-]+", text)
+
+    assert links
+    for name in links:
+        assert (ROOT / "docs" / name).exists(), name
+    for name in named:
+        assert (ROOT / name).exists(), name
