@@ -91,13 +91,28 @@ def test_no_service_can_fill_the_disk_with_logs_or_the_memory(name: str):
     assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_only_the_api_is_reached_from_outside_and_by_default_from_this_machine_alone():
+def test_only_api_and_storage_are_reached_from_outside_and_by_default_from_this_machine_alone():
     published = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
 
-    assert interpolated(published, {}) == {"api": ["127.0.0.1:8080:8080"]}
+    assert interpolated(published, {}) == {
+        "api": ["127.0.0.1:8080:8080"],
+        "s3": ["127.0.0.1:7070:7070"],
+    }
     assert compose()["networks"]["private"] == {"internal": True}
-    outside = {name for name, s in SERVICES.items() if s["networks"] != ["private"]}
-    assert outside == {"api"}
+    outside = {name for name, s in SERVICES.items() if "public" in s["networks"]}
+    assert outside == published.keys()
+    assert all("private" in s["networks"] for s in SERVICES.values())
+
+
+def test_a_client_and_a_container_reach_the_storage_by_the_same_url():
+    """Downloads are redirected to it, and the URL's signature covers the host."""
+    for variables in ({}, {"S3_HOST": "files.example.org"}):
+        host = variables.get("S3_HOST", "s3.localhost")
+        s3 = interpolated(SERVICES["s3"], filled_in() | variables | {"S3_HOST": host})
+        assert s3["networks"]["private"]["aliases"] == [host]
+        for name in ("bucket", "api", "worker", "reconciler"):
+            url = SERVICES[name]["environment"]["AWS_ENDPOINT_URL_S3"]
+            assert interpolated(url, variables) == f"http://{host}:7070"
 
 
 @every_file
@@ -174,10 +189,11 @@ def test_a_further_machine_runs_a_worker_and_nothing_else():
     assert "depends_on" not in worker
     here = interpolated(SERVICES["worker"]["environment"], filled_in())
     for name, value in here.items():
-        if re.search("@(postgres|redis):|//s3:", value or ""):
-            assert re.sub("@(postgres|redis):|//s3:", "", value) == (
-                re.sub("@10.0.0.1:|//10.0.0.1:", "", worker["environment"][name])
-            )
+        if re.search("@(postgres|redis):|//s3.localhost:", value or ""):
+            there = re.sub("@(postgres|redis):", "@10.0.0.1:", value)
+            there = there.replace("//s3.localhost:", "//10.0.0.1:")
+            assert worker["environment"].pop(name) == there
+    assert worker["environment"] == {}
 
 
 def test_the_first_machine_opens_the_ports_that_further_machines_use():

@@ -7,13 +7,15 @@ import re
 import pytest
 
 from pgd_core.settings import Settings
-from tests.deployment.files import COMPOSE, OVERRIDES, ROOT, UNITS
+from tests.deployment.files import COMPOSE, OVERRIDES, ROOT, UNITS, compose, env_example
 
 # Settings that other work brings: take a line out once the field is there.
 COMING = {
+    "PGD_FILES_CACHE_BYTES",
     "PGD_FILES_URL",
     "PGD_KEEP_FAILED_DAYS",
     "PGD_KEEP_LOGS_DAYS",
+    "PGD_KEEP_UPLOADS_DAYS",
     "PGD_MIN_FREE_BYTES",
     "PGD_SLOTS",
 }
@@ -45,3 +47,29 @@ def test_the_guide_names_files_that_are_there():
         assert (ROOT / "docs" / name).exists(), name
     for name in named:
         assert (ROOT / name).exists(), name
+
+
+def test_the_guides_log_events_are_logged():
+    guide = (ROOT / "docs/operations.md").read_text()
+    table = guide.partition("| event | means |")[2].partition("\n\n")[0]
+    events = re.findall(r"^\| `(\w+)` \|", table, re.M)
+    code = "".join(path.read_text() for path in (ROOT / "worker").glob("*.py"))
+
+    assert events
+    for event in events:
+        assert f'"{event}"' in code, event
+
+
+def test_the_guides_commands_name_services_and_variables_of_compose():
+    guide = (ROOT / "docs/operations.md").read_text()
+    services = re.findall(r"docker compose (?:[^`\n]* )?(?:stop|restart) ([\w ]+)", guide)
+
+    assert services
+    for names in services:
+        assert set(names.split()) <= compose()["services"].keys()
+    for name in re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", guide):
+        assert name in env_example() or name in environment_of_the_api(), name
+
+
+def environment_of_the_api() -> set[str]:
+    return set(compose()["services"]["api"]["environment"])
