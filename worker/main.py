@@ -25,6 +25,7 @@ from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, migrate, open_engine
 from worker.app import worker_app
 from worker.devices import environment_of, find_devices, strangers, versions
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.presence import Presence
 from worker.processes import end_orphans
@@ -65,6 +66,7 @@ def main() -> int:
         every_s=settings.heartbeat_s,
         trouble=lambda: options.trouble() or slots.trouble(),
         wake=runner.wake,
+        heard=SignOfLife(settings.data_folder, "worker").give,
     )
     redis_url = settings.resolved_redis_url()
     app = worker_app(redis_url, settings.pool, len(devices))

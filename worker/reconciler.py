@@ -33,6 +33,7 @@ from pgd_core.store import (
     open_engine,
 )
 from worker.checks import Checker
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
@@ -100,11 +101,13 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     rows, kept = SqlHousekeeping(engine), _retention(settings)
     data_folder = settings.data_folder.resolve()
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
+    sign = SignOfLife(data_folder, "reconciler")
 
     def put_right() -> None:
         for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
             log.warning("worker_lost", worker=worker.name, pool=worker.pool)
         reconcile(jobs, hints, again_after)
+        sign.give()
 
     def drive() -> None:
         studies.advance_all()
