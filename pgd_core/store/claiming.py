@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select, text
@@ -16,7 +17,15 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.errors import IllegalMove
 from pgd_core.jobs.job import Claim, Job, JobState
-from pgd_core.jobs.machine import Device, Offer, WorkerState, chosen, fits, steps
+from pgd_core.jobs.machine import (
+    Device,
+    Offer,
+    Placement,
+    WorkerState,
+    chosen,
+    fits,
+    steps,
+)
 from pgd_core.jobs.scheduling import (
     Machine,
     Reservation,
@@ -25,15 +34,16 @@ from pgd_core.jobs.scheduling import (
     Waiting,
     in_order,
     reservation,
+    within_limits,
 )
 from pgd_core.store.moves import add_event, locked_job, move
 from pgd_core.store.pools import (
     first_of_teams,
     fits_one_of,
-    of_other_teams,
+    not_behind,
+    of_kinds,
     read_durations,
     read_machines,
-    small_or_of_kind,
     within_limit,
 )
 from pgd_core.store.tables import WorkerRow
@@ -54,7 +64,7 @@ def claim_next(
     while (found := _next(session, offer, rules)) is not None:
         try:
             return _take(session, found, offer, lease)
-        except IllegalMove:  # cancelled or paused just now
+        except IllegalMove:  # cancelled, paused or moved just now
             continue
     return None
 
@@ -79,35 +89,46 @@ def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | N
 def _next_around(session: Session, offer: Offer, uses: Mapping[str, TeamUse]) -> Waiting | None:
     """When the first in order cannot start here: who may, without holding it up."""
     durations = read_durations(session, offer.pool)
-    machines = _others(session, offer, durations)
-    possible = [most for machine in machines for most in steps(machine.devices)]
-    heads = in_order(
-        first_of_teams(session, offer.pool, fits_one_of(possible), *_below_limits(uses)), uses
-    )
-    at_limit: set[str] = set()
+    machines = _claiming(session, offer, durations)
+    now, blocked = within_limits(startable(session, offer.pool, machines, uses), uses)
     reserved: Reservation | None = None
-    for job in heads:
-        if job.team in at_limit or not uses[job.team].allows(job.needs.gpus):
-            at_limit.add(job.team)  # its own smaller jobs shall not overtake it for ever
-        elif fits(job.needs, offer.free):
+    for job in now:
+        if fits(job.needs, offer.free):
             return job
-        elif not any(fits(job.needs, machine.free) for machine in machines):
+        if not any(fits(job.needs, machine.free) for machine in machines):
             reserved = reservation(job, machines)
             break
-    here = fits_one_of(steps(offer.free))
-    conditions = [here, of_other_teams(at_limit), *_below_limits(uses, running=True)]
+    conditions = [
+        fits_one_of(steps(offer.free)),
+        *(not_behind(team, priority) for team, priority in blocked.items()),
+        *_below_limits(uses, running=True),
+    ]
     if reserved is not None and reserved.worker == offer.worker:
-        conditions.append(small_or_of_kind(reserved.spare_gpus, _in_time(reserved, durations)))
+        short = [kind for kind, lasts_s in durations.items() if reserved.in_time(lasts_s)]
+        conditions.append(fits_one_of(reserved.room(offer.free)) | of_kinds(short))
     return next(iter(in_order(first_of_teams(session, offer.pool, *conditions), uses)), None)
 
 
-def _others(session: Session, offer: Offer, durations: Mapping[str, float]) -> Sequence[Machine]:
-    """The workers that claim, the one that asks with what it says is free among them."""
+def startable(
+    session: Session, pool: str, machines: Sequence[Machine], uses: Mapping[str, TeamUse]
+) -> list[Waiting]:
+    """In order, of each team and class the next job that these workers and its team's limit allow
+    at all."""
+    possible = [most for machine in machines for most in steps(machine.devices)]
+    conditions = [fits_one_of(possible), *_below_limits(uses)]
+    return in_order(first_of_teams(session, pool, *conditions), uses)
+
+
+def _claiming(session: Session, offer: Offer, durations: Mapping[str, float]) -> list[Machine]:
+    """The workers that claim; the one that asks has what it offers and what it runs."""
     machines, troubles = read_machines(session, offer.pool, durations)
-    claiming = [m for m in machines if not m.draining and m.name not in troubles]
-    if any(machine.name == offer.worker for machine in claiming):
-        return claiming
-    return [*claiming, Machine(offer.worker, tuple(offer.free))]
+    asks = next((machine for machine in machines if machine.name == offer.worker), None)
+    others = [m for m in machines if m is not asks and not m.draining and m.name not in troubles]
+    if asks is None:
+        return [*others, Machine(offer.worker, tuple(offer.free))]
+    slots = {slot for job in asks.running for slot in job.slots} | {d.slot for d in offer.free}
+    devices = tuple(device for device in asks.devices if device.slot in slots)
+    return [*others, replace(asks, devices=devices)]
 
 
 def _below_limits(uses: Mapping[str, TeamUse], running: bool = False) -> list[ColumnElement[bool]]:
@@ -118,17 +139,12 @@ def _below_limits(uses: Mapping[str, TeamUse], running: bool = False) -> list[Co
     ]
 
 
-def _in_time(reserved: Reservation, durations: Mapping[str, float]) -> list[str]:
-    """The kinds of jobs that are expected to end before the reservation begins."""
-    if reserved.starts_in_s is None:
-        return []
-    return [kind for kind, lasts_s in durations.items() if lasts_s <= reserved.starts_in_s]
-
-
 def _take(session: Session, found: Waiting, offer: Offer, lease: timedelta) -> tuple[Job, Claim]:
     devices: tuple[Device, ...] = chosen(found.needs, offer.free)
     token = secrets.token_hex(16)
     job = locked_job(session, found.id)
+    if job.placement != Placement(offer.pool, found.team, found.priority, found.needs):
+        raise IllegalMove(f"job {job.id} was moved just now")
     job = move(
         session,
         job,

@@ -83,9 +83,9 @@ def fits_one_of(needs: Sequence[Needs]) -> ColumnElement[bool]:
     )
 
 
-def of_other_teams(names: set[str]) -> ColumnElement[bool]:
-    """Whether a candidate belongs to none of these teams."""
-    return _Candidate.team.not_in(sorted(names))
+def not_behind(team: str, priority: Priority) -> ColumnElement[bool]:
+    """Whether a candidate is another team's, or of a higher class."""
+    return (_Candidate.team != team) | (_Candidate.priority > priority)
 
 
 def within_limit(team: str, gpus: int) -> ColumnElement[bool]:
@@ -93,9 +93,9 @@ def within_limit(team: str, gpus: int) -> ColumnElement[bool]:
     return (_Candidate.team != team) | (_Candidate.gpus <= gpus)
 
 
-def small_or_of_kind(gpus: int, kinds: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a candidate asks for no more, or is of one of the kinds."""
-    return (_Candidate.gpus <= gpus) | _Candidate.kind.in_(kinds)
+def of_kinds(kinds: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a candidate is of one of the kinds."""
+    return _Candidate.kind.in_(kinds)
 
 
 def read_machines(
@@ -170,15 +170,22 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
 
 def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    eta_s, at = row.progress.get("eta_s"), row.progress.get("at")
-    if eta_s is not None and at is not None:
-        said = datetime.fromisoformat(at)
-        age_s: float = (
-            row.now - (said if said.tzinfo else said.replace(tzinfo=UTC))
-        ).total_seconds()
+    eta_s, said = row.progress.get("eta_s"), _instant(row.progress.get("at"))
+    # What was said before the claim was said by an earlier attempt.
+    if eta_s is not None and said is not None and said >= row.claimed_at:
+        age_s: float = (row.now - said).total_seconds()
         return max(0.0, float(eta_s) - max(0.0, age_s))
     lasts_s = durations.get(row.kind)
     return None if lasts_s is None else max(0.0, lasts_s - float(row.runs_s))
+
+
+def _instant(text: str | None) -> datetime | None:
+    """A trainer's word for a time; None when it is none."""
+    try:
+        said = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
 
 
 def _of_waiting(job: Any) -> tuple[Any, ...]:
