@@ -11,16 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import Double, UpdateBase, bindparam, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from pgd_core.errors import IllegalMove
-from pgd_core.jobs.job import Claim, Job, JobState
+from pgd_core.jobs.job import Claim, Job, JobState, check_move
 from pgd_core.jobs.machine import (
-    Device,
     Offer,
-    Placement,
     WorkerState,
     chosen,
     fits,
@@ -36,7 +33,7 @@ from pgd_core.jobs.scheduling import (
     reservation,
     within_limits,
 )
-from pgd_core.store.moves import add_event, locked_job, move
+from pgd_core.store.moves import add_event
 from pgd_core.store.pools import (
     first_of_teams,
     fits_one_of,
@@ -46,11 +43,13 @@ from pgd_core.store.pools import (
     read_machines,
     within_limit,
 )
-from pgd_core.store.tables import WorkerRow
+from pgd_core.store.rows import job_of
+from pgd_core.store.tables import Base, WorkerRow
 from pgd_core.store.teams import team_uses
 from pgd_core.store.times import database_now
 
-_LOCK = 7_407_316  # any number, the same in every process
+# Any number, the same in every process.
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(7407316)"
 
 
 def claim_next(
@@ -58,21 +57,20 @@ def claim_next(
 ) -> tuple[Job, Claim] | None:
     """The next job that the offer serves, taken; None when there is none."""
     take_turn(session)
-    drained = select(WorkerRow.state).where(WorkerRow.name == offer.worker)
-    if session.scalar(drained) in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
+    state = session.connection().scalar(_STATE, {"worker": offer.worker})
+    if state in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
         return None
     while (found := _next(session, offer, rules)) is not None:
-        try:
-            return _take(session, found, offer, lease)
-        except IllegalMove:  # cancelled, paused or moved just now
-            continue
+        taken = _take(session, found, offer, lease)
+        if taken is not None:
+            return taken
     return None
 
 
 def take_turn(session: Session) -> None:
     """Wait for all other decisions about the order; SQLite lets one writer in at a time anyway."""
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        session.connection().exec_driver_sql(_TAKE_TURN)
 
 
 def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | None:
@@ -139,23 +137,59 @@ def _below_limits(uses: Mapping[str, TeamUse], running: bool = False) -> list[Co
     ]
 
 
-def _take(session: Session, found: Waiting, offer: Offer, lease: timedelta) -> tuple[Job, Claim]:
-    devices: tuple[Device, ...] = chosen(found.needs, offer.free)
+def _take(
+    session: Session, found: Waiting, offer: Offer, lease: timedelta
+) -> tuple[Job, Claim] | None:
+    """The job, claimed; None when it was cancelled, paused or moved just now."""
+    devices = chosen(found.needs, offer.free)
     token = secrets.token_hex(16)
-    job = locked_job(session, found.id)
-    if job.placement != Placement(offer.pool, found.team, found.priority, found.needs):
-        raise IllegalMove(f"job {job.id} was moved just now")
-    job = move(
-        session,
-        job,
-        JobState.STARTING,
-        attempt=job.attempt + 1,
-        worker=offer.worker,
-        slots=[device.slot for device in devices],
-        lease_token=token,
-        lease_expires_at=database_now(lease),
-        claimed_at=database_now(),
-    )
+    values = {
+        "found": found.id,
+        "of_pool": offer.pool,
+        "of_team": found.team,
+        "of_priority": found.priority,
+        "of_gpus": found.needs.gpus,
+        "of_memory": found.needs.min_memory_mb,
+        "worker": offer.worker,
+        "slots": [device.slot for device in devices],
+        "lease_token": token,
+        "lease_s": lease.total_seconds(),
+    }
+    row = session.connection().execute(_TAKE, values).one_or_none()
+    if row is None:
+        return None
+    job = job_of(row)
     told = {"attempt": job.attempt, "slots": job.slots, "devices": [d.name for d in devices]}
     add_event(session, job.id, "claimed", told, by=offer.worker)
     return job, Claim(job.id, job.attempt, token)
+
+
+def _taking() -> UpdateBase:
+    check_move(JobState.QUEUED, JobState.STARTING)
+    jobs = Base.metadata.tables["jobs"]  # a table and not objects, and built once: the hot path
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("found"),
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.pool == bindparam("of_pool"),
+            jobs.c.team == bindparam("of_team"),
+            jobs.c.priority == bindparam("of_priority"),
+            jobs.c.gpus == bindparam("of_gpus"),
+            jobs.c.min_memory_mb == bindparam("of_memory"),
+        )
+        .values(
+            state=JobState.STARTING,
+            attempt=jobs.c.attempt + 1,
+            worker=bindparam("worker"),
+            slots=bindparam("slots"),
+            lease_token=bindparam("lease_token"),
+            lease_expires_at=database_now(bindparam("lease_s", type_=Double)),
+            claimed_at=database_now(),
+        )
+        .returning(jobs)
+    )
+
+
+_TAKE = _taking()
+_STATE = select(WorkerRow.state).where(WorkerRow.name == bindparam("worker"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import UpdateBase, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,7 +25,7 @@ from pgd_core.jobs.job import (
     check_move,
 )
 from pgd_core.store.rows import job_of, storable
-from pgd_core.store.tables import ArtifactRow, EventRow, JobRow
+from pgd_core.store.tables import ArtifactRow, Base, JobRow
 from pgd_core.store.times import database_now, seconds_since
 
 
@@ -111,16 +111,26 @@ def add_event(
     session: Session, job_id: str, kind: str, data: dict[str, Any] | None = None, *, by: str
 ) -> None:
     """A line of history; the caller holds the job's row, so numbers neither clash nor skip."""
-    last = select(func.coalesce(func.max(EventRow.sequence), 0)).where(EventRow.job_id == job_id)
-    line = insert(EventRow).values(
-        job_id=job_id,
+    line = {"of": job_id, "kind": kind, "by": by, "data": storable(data or {})}
+    session.connection().execute(_ADD_EVENT, line)
+
+
+def _adding_event() -> UpdateBase:
+    events = Base.metadata.tables["job_events"]
+    last = select(func.coalesce(func.max(events.c.sequence), 0)).where(
+        events.c.job_id == bindparam("of")
+    )
+    return insert(events).values(
+        job_id=bindparam("of"),
         sequence=last.scalar_subquery() + 1,
         at=database_now(),
-        kind=kind,
-        by=by,
-        data=storable(data or {}),
+        kind=bindparam("kind"),
+        by=bindparam("by"),
+        data=bindparam("data"),
     )
-    session.execute(line)
+
+
+_ADD_EVENT = _adding_event()  # built once: each claim adds one
 
 
 def _same_lease(job: Job) -> ColumnElement[bool]:
