@@ -56,10 +56,10 @@ def claim_next(
     session: Session, offer: Offer, lease: timedelta, rules: SchedulingRules
 ) -> tuple[Job, Claim] | None:
     """The next job that the offer serves, taken; None when there is none."""
-    take_turn(session)
     state = session.connection().scalar(_STATE, {"worker": offer.worker})
     if state in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
         return None
+    take_turn(session)
     while (found := _next(session, offer, rules)) is not None:
         taken = _take(session, found, offer, lease)
         if taken is not None:
