@@ -29,6 +29,7 @@ import httpx
 
 from api.processes import POLL_S, Family, GaveUp, Program, sweep
 from api.readiness import ping_redis
+from pgd_core.files import open_files
 from pgd_core.settings import Settings
 from pgd_core.store import migrate
 
@@ -67,6 +68,10 @@ def up(settings: Settings, announce: Callable[[str], None], warn: Callable[[str]
     Raises CannotStart, or GaveUp when a part ends again and again.
     """
     stop = StopSignals()
+    try:
+        open_files(settings)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
     with contextlib.ExitStack() as held:
         folder = settings.data_folder.resolve()
         held.enter_context(locked(folder))

@@ -16,7 +16,7 @@ from api.limits import BodyLimit, RequestId, SameSite
 from api.readiness import readiness_checks
 from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
 from api.services import Hints, Services
-from pgd_core.files.local import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, open_engine
 from worker.queue import HintSender
@@ -56,13 +56,14 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
 
 
 def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
+    files = open_files(settings)
     return Services(
         settings=settings,
         jobs=SqlJobStore(engine),
         library=SqlLibraryStore(engine),
-        files=LocalFileStore(settings.data_folder / "files"),
+        files=files,
         hints=hints,
-        checks=readiness_checks(settings, engine),
+        checks=readiness_checks(settings, engine, files),
     )
 
 

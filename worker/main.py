@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import structlog
 from celery import Celery, signals
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from worker.app import worker_app
@@ -31,6 +31,7 @@ def main() -> int:
     """Composition root; returns the exit code."""
     configure_logs("worker")
     settings = Settings()
+    files = open_files(settings)
     name = f"{socket.gethostname()}:{os.getpid()}"
     swept = end_orphans()
     if swept:
@@ -40,7 +41,7 @@ def main() -> int:
     runner = Runner(
         SqlJobStore(engine),
         SqlLibraryStore(engine),
-        LocalFileStore(settings.data_folder / "files"),
+        files,
         runner_options(settings, name),
     )
     redis_url = settings.resolved_redis_url()

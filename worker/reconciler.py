@@ -17,7 +17,7 @@ from types import FrameType
 
 import structlog
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlStudyStore, migrate, open_engine
@@ -47,7 +47,7 @@ def main() -> int:
         log.warning("orphans_ended", pids=swept)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    jobs, files = SqlJobStore(engine), LocalFileStore(settings.data_folder / "files")
+    jobs, files = SqlJobStore(engine), open_files(settings)
     library, scratch = SqlLibraryStore(engine), settings.data_folder / "checks"
     checker = Checker(library, files, scratch)
     studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)

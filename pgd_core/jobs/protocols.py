@@ -206,3 +206,10 @@ class FileStore(Protocol):
         """Of the files that lie right in the folder."""
 
     def delete(self, key: str) -> None: ...
+
+    def link(self, key: str, filename: str, media_type: str, valid_for: timedelta) -> str | None:
+        """Where anyone may download the file for a while, without this service; None where the
+        store has no such links."""
+
+    def check(self) -> str:
+        """That the store serves, in a few words; raises where it does not."""
