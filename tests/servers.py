@@ -136,7 +136,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[S3Server]:
+def run_s3_server() -> Iterator[S3Server]:
     """A running server without buckets; stopped at the end."""
     port = free_port()
     process = subprocess.Popen(

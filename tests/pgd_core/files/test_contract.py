@@ -16,7 +16,7 @@ from pgd_core.settings import Settings
 def files(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return open_files(Settings(data_folder=tmp_path / "data"))
-    bucket = request.getfixturevalue("s3").bucket(monkeypatch)
+    bucket = request.getfixturevalue("s3_server").bucket(monkeypatch)
     return open_files(Settings(data_folder=tmp_path / "data", files_url=f"s3://{bucket}/a/prefix"))
 
 
