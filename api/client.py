@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -31,6 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Checked = TypeVar("Checked", DatasetView, TeacherView)
 Spec = Mapping[str, Any] | BaseModel
 PIECE_BYTES = 1024 * 1024
+RESUME_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # waits of a download that gets no further
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
 STORING_S = 600.0  # that `upload` gives the service to bring a large file to its disk
 
@@ -221,7 +222,7 @@ class Client:
         target = path / Path(name).name if path.is_dir() else path
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            sha256 = self._stream(f"/v1/jobs/{job_id}/artifacts/{name}", part)
+            sha256 = self._fetch(f"/v1/jobs/{job_id}/artifacts/{name}", part)
             if sha256 != artifact.sha256:
                 detail = f"{name} arrived with sha256 {sha256}, not {artifact.sha256}; try again"
                 raise ApiError(0, "digest_mismatch", detail)
@@ -230,22 +231,42 @@ class Client:
             part.unlink(missing_ok=True)
         return target
 
-    def _stream(self, url: str, path: Path) -> str:
-        """Write what `url` gives to `path`; its sha256."""
-        running = hashlib.sha256()
-        try:
-            with self._http.stream("GET", url) as answer, path.open("wb") as file:
-                if answer.is_error:
-                    answer.read()
-                    raise _refusal(answer)
-                for piece in answer.iter_bytes(PIECE_BYTES):
-                    running.update(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        return running.hexdigest()
+    def _fetch(self, url: str, path: Path) -> str:
+        """Write what `url` gives to `path`, going on where a connection broke; its sha256."""
+        waits = iter(RESUME_AFTER_S)
+        with path.open("w+b") as file:
+            while True:
+                start = file.tell()
+                try:
+                    self._stream(url, file)
+                    break
+                except httpx.TransportError as error:
+                    if file.tell() > start:
+                        waits = iter(RESUME_AFTER_S)
+                    elif start == 0 or (wait := next(waits, None)) is None:
+                        raise self._unreachable(error) from error
+                    else:
+                        time.sleep(wait)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _stream(self, url: str, file: BinaryIO) -> None:
+        """Append what is missing. The service may send us on to the storage, by a fresh link."""
+        start = file.tell()
+        headers = {"Accept-Encoding": "identity"}  # ranges are of the file's own bytes
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with self._http.stream("GET", url, headers=headers, follow_redirects=True) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _refusal(answer)
+            if start and answer.status_code != 206:  # the whole file once more
+                file.seek(0)
+                file.truncate()
+            for piece in answer.iter_raw(PIECE_BYTES):
+                file.write(piece)
 
     # Wire
 

@@ -29,6 +29,7 @@ import httpx
 
 from api.processes import POLL_S, Family, GaveUp, Program, sweep
 from api.readiness import ping_redis
+from pgd_core.files import open_files
 from pgd_core.settings import Settings
 from pgd_core.store import migrate
 
@@ -70,6 +71,7 @@ def up(settings: Settings, announce: Callable[[str], None], warn: Callable[[str]
     with contextlib.ExitStack() as held:
         folder = settings.data_folder.resolve()
         held.enter_context(locked(folder))
+        _check_files(settings)
         register = folder / "children.json"
         if left := sweep(register):
             warn(f"ended {len(left)} processes that an earlier run left behind")
@@ -99,6 +101,14 @@ def url_of(listener: socket.socket) -> str:
     """Where the socket is reached."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _check_files(settings: Settings) -> None:
+    """CannotStart where none of the parts could open its files: else each would say so, and end."""
+    try:
+        open_files(settings)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 @contextlib.contextmanager

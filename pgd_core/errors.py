@@ -18,6 +18,9 @@
         ├── OutOfMemory         out_of_memory
         └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
 
+Beside the tree stands StorageUnavailable: like a full disk or a database that went away, it says
+nothing about the request or the job, and the same again may succeed.
+
 A message names the thing, its value and the way out. None of these knows HTTP or Celery.
 """
 
@@ -139,3 +142,7 @@ class StoppedBySignal(RunFailed):
     """Asked to stop; a checkpoint was written."""
 
     code = "stopped"
+
+
+class StorageUnavailable(OSError):
+    """The file store does not answer as it should; the same again may succeed."""

@@ -23,6 +23,14 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "", description="Celery's broker; default: the embedded server's socket in the data folder."
     )
+    files_url: str = Field(
+        "",
+        description="Where uploads, teachers and artifacts are kept; default: `files` in the data "
+        "folder. A folder that all machines share, or s3://BUCKET/PREFIX.",
+    )
+    files_cache_bytes: int = Field(
+        20 * 2**30, gt=0, description="Size of a machine's cache of files that lie in S3."
+    )
     dataset_roots: tuple[Path, ...] = Field(
         (), description="Folders that data sets may be registered from (JSON list)."
     )

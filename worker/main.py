@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 import structlog
 from celery import Celery, signals
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.files.room import lack_of_room
 from pgd_core.jobs.machine import Device as Slot
 from pgd_core.jobs.machine import Worker
@@ -44,6 +44,7 @@ def main() -> int:
     """Composition root; returns the exit code."""
     configure_logs("worker")
     settings = Settings()
+    files = open_files(settings)
     swept = end_orphans()
     if swept:
         log.warning("orphans_ended", pids=swept)
@@ -56,7 +57,7 @@ def main() -> int:
     runner = Runner(
         SqlJobStore(engine, settings.scheduling_rules()),
         SqlLibraryStore(engine),
-        LocalFileStore(settings.data_folder / "files"),
+        files,
         slots,
         options,
     )

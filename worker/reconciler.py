@@ -19,7 +19,7 @@ from types import FrameType
 import structlog
 from sqlalchemy import Engine
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
@@ -87,14 +87,14 @@ def main() -> int:
 
 
 def _checker(settings: Settings, engine: Engine) -> Checker:
-    files = LocalFileStore(settings.data_folder / "files")
+    files = open_files(settings)
     return Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
 
 
 def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]:
     """What is done again and again beside the checks: name, step, seconds between."""
     rules = settings.scheduling_rules()
-    jobs, files = SqlJobStore(engine, rules), LocalFileStore(settings.data_folder / "files")
+    jobs, files = SqlJobStore(engine, rules), open_files(settings)
     queue, workers = SqlQueue(engine, rules), SqlWorkerStore(engine)
     scratch = settings.data_folder / "checks"
     studies = StudyDriver(SqlStudyStore(engine), jobs, SqlLibraryStore(engine), files, scratch)

@@ -106,8 +106,9 @@ def log_end(folder: Path, lines: int = 20) -> str:
 def _start(
     trainer: Sequence[str], folder: Path, marker: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    # The trainer knows no database: our own settings, with their passwords, stay here.
-    inherited = {name: v for name, v in os.environ.items() if not name.startswith("PGD_")}
+    # The trainer knows no database and no file store: our own settings, with their passwords, and
+    # the storage's keys stay here.
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("PGD_", "AWS_"))}
     with (folder / LOG_FILE).open("ab") as output:
         return subprocess.Popen(
             [*trainer, str(folder / RUN_FILE), str(folder)],

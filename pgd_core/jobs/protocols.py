@@ -286,6 +286,13 @@ class FileStore(Protocol):
 
     def delete(self, key: str) -> None: ...
 
+    def link(self, key: str, filename: str, media_type: str, valid_for: timedelta) -> str | None:
+        """Where anyone may download the file for a while, without this service; None where the
+        store has no such links."""
+
+    def check(self) -> str:
+        """That the store serves, in a few words; raises where it does not."""
+
     def walk(self, folder: str) -> Iterator[StoredFile]:
         """Every whole file at any depth below the folder, in no certain order; what is put or
         deleted meanwhile may or may not be among them. No such folder: none."""

@@ -105,6 +105,16 @@ def folder():
         yield Path(name)
 
 
+def test_a_store_that_cannot_be_opened_is_told_before_anything_starts(folder, monkeypatch):
+    monkeypatch.setenv("PGD_FILES_URL", "ftp://files")
+    up = Up(folder)
+    _, said = up.process.communicate(timeout=60)
+
+    assert up.process.returncode == 1
+    assert "PGD_FILES_URL='ftp://files' cannot be used: name a folder" in said
+    assert not (folder / "children.json").exists()
+
+
 def test_the_service_starts_whole_serves_and_stops_whole(folder):
     up = Up(folder)
     assert up.url, up.end(signal.SIGKILL)

@@ -110,6 +110,7 @@ def test_jobs_run_one_after_another_until_none_is_left(world):
 
 def test_the_trainer_gets_ids_resolved_to_files_and_none_of_our_settings(world, monkeypatch):
     monkeypatch.setenv("PGD_DATABASE_URL", "postgresql://user:secret@host/pgd")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     job = world.run("tell_environment")
 
     run = json.loads((world.attempts / job.id / "1" / "run.json").read_text())
