@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 
 import pytest
 
@@ -11,9 +12,10 @@ from pgd_core.jobs.job import JobState
 from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
 from pgd_core.settings import Settings
+from pgd_core.store import SqlHousekeeping
 from tests.servers import free_port
-from tests.worker.conftest import RUN_OUT
-from worker.sweep import sweep
+from tests.worker.conftest import RUN_OUT, make_old
+from worker.sweep import Retention, sweep
 
 HEAVY = b"heavy"
 
@@ -82,7 +84,9 @@ def test_files_of_an_attempt_that_lost_its_lease_are_swept_from_the_bucket(world
     world.files.put(f"jobs/{job.id}/1/student.pth", outputs / "student.pth")
     world.jobs.expire_leases()
 
-    sweep(world.attempts, world.jobs, world.files)
+    make_old(outputs.parent, timedelta(hours=2))
+    kept = Retention(timedelta(days=7), timedelta(days=90), timedelta(days=7))
+    sweep(world.folder, world.jobs, world.files, SqlHousekeeping(world.engine), kept)
 
     assert world.files.keys(f"jobs/{job.id}/1") == []
     assert not outputs.exists()
