@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from api.client.artifacts import ArtifactCalls
-from api.client.jobs import JobCalls
+from api.client.jobs import JobCalls, PlacementOptions
 from api.client.library import LibraryCalls
 from api.client.queue import QueueCalls
 from api.client.wire import ApiError
 
-__all__ = ["ApiError", "Client"]
+__all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
 class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from api.client.wire import ApiError, Spec, Wire, plain
 from api.queue_views import Class
@@ -13,28 +13,34 @@ from api.schemas import CheckedSpec, EventView, JobView, MetricLine, Page, Serie
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
 
 
+class PlacementOptions(TypedDict, total=False):
+    """Where a job waits, for whom, and what it needs; None is as good as left out."""
+
+    team: str | None
+    pool: str | None
+    priority: Class | None
+    gpus: int | None
+    min_memory_mb: int | None
+
+
 class JobCalls(Wire):
     """What is asked of jobs."""
 
-    def validate(self, spec: Spec) -> CheckedSpec:
+    def validate(self, spec: Spec, **placement: Unpack[PlacementOptions]) -> CheckedSpec:
         """Check a job without queueing it."""
-        return self._post("/v1/jobs", CheckedSpec, plain(spec), validate_only=True)
+        return self._post("/v1/jobs", CheckedSpec, plain(spec), validate_only=True, **placement)
 
     def submit(
         self,
         spec: Spec,
         *,
         idempotency_key: str | None = None,
-        team: str | None = None,
-        pool: str | None = None,
-        priority: Class | None = None,
-        gpus: int | None = None,
-        min_memory_mb: int | None = None,
+        **placement: Unpack[PlacementOptions],
     ) -> JobView:
         """Queue a job; with a key it may be sent again safely. What is left out is the service's
         default."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        query = _given(team, pool, priority, gpus, min_memory_mb)
+        query = _given(placement)
         answer = self._send("POST", "/v1/jobs", json=plain(spec), headers=headers, params=query)
         return JobView.model_validate_json(answer.content)
 
@@ -72,18 +78,9 @@ class JobCalls(Wire):
         """Queue a failed or cancelled job again, with all its attempts."""
         return self._post(f"/v1/jobs/{job_id}:retry", JobView)
 
-    def change(
-        self,
-        job_id: str,
-        *,
-        team: str | None = None,
-        pool: str | None = None,
-        priority: Class | None = None,
-        gpus: int | None = None,
-        min_memory_mb: int | None = None,
-    ) -> JobView:
+    def change(self, job_id: str, **placement: Unpack[PlacementOptions]) -> JobView:
         """Move a waiting job, or change the class of a running one; what is left out stays."""
-        body = _given(team, pool, priority, gpus, min_memory_mb)
+        body = _given(placement)
         return self._ask("PATCH", f"/v1/jobs/{job_id}", JobView, body)
 
     def watch(self, job_id: str, *, interval_s: float = 1.0) -> Iterator[JobView]:
@@ -123,21 +120,8 @@ class JobCalls(Wire):
         return self._send("GET", f"/v1/jobs/{job_id}/logs", params=query).text
 
 
-def _given(
-    team: str | None,
-    pool: str | None,
-    priority: Class | None,
-    gpus: int | None,
-    min_memory_mb: int | None,
-) -> dict[str, Any]:
-    asked = {
-        "team": team,
-        "pool": pool,
-        "priority": priority,
-        "gpus": gpus,
-        "min_memory_mb": min_memory_mb,
-    }
-    return {name: value for name, value in asked.items() if value is not None}
+def _given(placement: PlacementOptions) -> dict[str, Any]:
+    return {name: value for name, value in placement.items() if value is not None}
 
 
 def _without_seconds(job: JobView) -> JobView:
