@@ -31,22 +31,23 @@ def pool_line(pool: PoolView) -> str:
 
 def pool_table(pool: PoolView) -> Table:
     """What runs, with its worker and its end, then what waits, with why and until when."""
-    table = Table("place", "job", "team", "class", "GPUs", "what it does", "when", box=None)
-    for name in ("place", "job", "class", "GPUs", "when"):
-        next(column for column in table.columns if column.header == name).no_wrap = True
+    table = Table("place", "job", "team", "class", "GPUs", "when", box=None)
+    for column in table.columns:
+        column.no_wrap = column.header not in ("job", "team")
+    table.columns[1].min_width = 36  # an id, whole on 80 columns too
+    table.columns[2].overflow = "fold"
     for job in pool.running:
         ends = f"ends {clock(job.ends_at)}" if job.ends_at else ""
         gpus = str(len(job.slots))
-        table.add_row("runs", _job(job), job.team, job.priority, gpus, _place(job), ends)
+        table.add_row("runs", _job(job, _where(job)), job.team, job.priority, gpus, ends)
     for waiting in pool.waiting.items:
         starts = f"about {clock(waiting.starts_at)}" if waiting.starts_at else ""
         table.add_row(
             str(waiting.position),
-            _job(waiting),
+            _job(waiting, waiting.message),
             waiting.team,
             waiting.priority,
             str(waiting.gpus),
-            escape(waiting.message),
             starts,
         )
     return table
@@ -88,14 +89,15 @@ def teams_table(teams: Iterable[TeamView], shares: Mapping[str, ShareView]) -> T
     return table
 
 
-def _job(job: RunningView | WaitingView) -> str:
-    return f"{job.id}\n{escape(job.name)}" if job.name else job.id
+def _job(job: RunningView | WaitingView, what: str) -> str:
+    """Its id, its name, what it does or waits for; a line each."""
+    return "\n".join(escape(line) for line in (job.id, job.name, what) if line)
 
 
-def _place(job: RunningView) -> str:
+def _where(job: RunningView) -> str:
     slots = ", ".join(map(str, job.slots))
     stopping = ", is stopping" if job.stopping else ""
-    return escape(f"{job.kind} on {job.worker}, slot {slots}{stopping}")
+    return f"{job.kind} on {job.worker}, slot {slots}{stopping}"
 
 
 def _lives(worker: WorkerView) -> bool:

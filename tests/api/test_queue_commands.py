@@ -73,12 +73,22 @@ def test_the_queue_shows_what_runs_until_when_and_what_waits_why_and_until_when(
     ends = clock(datetime.fromisoformat(found["running"][0]["ends_at"]))
     starts = clock(datetime.fromisoformat(found["waiting"]["items"][0]["starts_at"]))
     assert lines[0] == "pool default: 1 worker, 2 GPUs (2 busy, 0 free), 1 job waiting"
-    first, second = (line for line in lines if job.id in line or waits in line)
-    assert all(word in first for word in ("runs", job.id, "train on gpu-1, slot 0, 1", ends))
-    assert second.split()[:5] == ["1", waits, "default", "normal", "2"]
-    assert "no worker of pool 'default' has 2 GPUs free" in second
-    assert f"about {starts}" in second
-    assert "long [1]" in "".join(lines)
+    first, second = (n for n, line in enumerate(lines) if job.id in line or waits in line)
+    assert lines[first].split()[:5] == ["runs", job.id, "default", "normal", "2"]
+    assert lines[first].strip().endswith(f"ends {ends}")
+    assert lines[first + 1].strip() == "long [1]"
+    assert lines[first + 2].strip() == "train on gpu-1, slot 0, 1"
+    assert lines[second].split()[:5] == ["1", waits, "default", "normal", "2"]
+    assert lines[second].strip().endswith(f"about {starts}")
+    assert lines[second + 2].strip() == "no worker of pool 'default' has 2 GPUs free"
+
+
+def test_a_queue_has_room_for_whole_ids_on_80_columns(world, pgd, monkeypatch):
+    monkeypatch.setattr("api.queue_commands.out._width", 80)
+    world.team("a-team-whose-name-is-long")
+    job_id = world.submitted(team="a-team-whose-name-is-long")
+
+    assert job_id in pgd("queue")
 
 
 def test_a_long_queue_says_how_much_of_it_is_not_shown(world, pgd):
