@@ -193,7 +193,8 @@ def _ours(settings: Settings, listener: socket.socket) -> list[Program]:
     environment = os.environ | environment_of(settings) | {"PYTHONUNBUFFERED": "1"}
     logs, number = settings.data_folder / "logs", listener.fileno()
     alone = settings.workers == 1
-    worker_environment = environment if alone else environment | _share_of_cores(settings.workers)
+    sharing = settings.workers * settings.slots
+    worker_environment = environment if alone else environment | _share_of_cores(sharing)
     workers = [
         Program(
             name,
@@ -213,9 +214,12 @@ def _ours(settings: Settings, listener: socket.socket) -> list[Program]:
     ]
 
 
-def _share_of_cores(workers: int) -> dict[str, str]:
-    """Threads of each worker's trainer, unless the environment has them."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+def _share_of_cores(trainers: int) -> dict[str, str]:
+    """Threads of each trainer when several workers have so many, unless the environment has them.
+
+    One worker alone shares its cores out by itself.
+    """
+    threads = max(1, (os.cpu_count() or 1) // trainers)
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
 
 

@@ -15,7 +15,20 @@ from api import errors, openapi
 from api.limits import BodyLimit, RequestId, SameSite
 from api.places import Places
 from api.readiness import readiness_checks
-from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
+from api.routes import (
+    artifacts,
+    datasets,
+    health,
+    history,
+    job_actions,
+    jobs,
+    problem_pages,
+    queue,
+    teachers,
+    teams,
+    uploads,
+    workers,
+)
 from api.services import Hints, Services
 from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
@@ -30,7 +43,20 @@ from pgd_core.store import (
 )
 from worker.queue import HintSender
 
-ROUTES = (jobs, history, artifacts, datasets, teachers, uploads, health, problem_pages)
+ROUTES = (
+    jobs,
+    job_actions,
+    history,
+    artifacts,
+    queue,
+    workers,
+    teams,
+    datasets,
+    teachers,
+    uploads,
+    health,
+    problem_pages,
+)
 ABANDONED_AFTER = timedelta(days=1)
 
 

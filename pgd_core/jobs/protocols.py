@@ -25,7 +25,7 @@ from pgd_core.jobs.job import (
     Teacher,
     Upload,
 )
-from pgd_core.jobs.machine import Offer, Placement, Worker
+from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
 from pgd_core.jobs.teams import Team
@@ -98,7 +98,7 @@ class JobStore(Protocol):
         """Failed or cancelled: queued again with all its attempts, going on from the newest
         checkpoint; a study asks for what failed anew."""
 
-    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+    def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
 
     # A worker's side

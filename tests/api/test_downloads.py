@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from api import client as client_module
 from api.client import ApiError, Client
+from api.client import artifacts as client_module
 from pgd_core.settings import Settings
 from tests.api.answers import problem_of
 from tests.api.conftest import World

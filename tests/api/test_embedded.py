@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.embedded import CannotStart, listen, locked, redis_binary, redis_socket, url_of
+from api.embedded import CannotStart, _ours, listen, locked, redis_binary, redis_socket, url_of
 from api.processes import birth
+from pgd_core.settings import Settings
 
 
 def test_two_never_share_a_data_folder(tmp_path):
@@ -73,6 +74,25 @@ def test_the_systems_own_redis_comes_first(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert redis_binary() == str(mine)
+
+
+@pytest.mark.parametrize(
+    ("workers", "slots", "threads"), [(1, 1, None), (1, 4, None), (2, 1, "4"), (2, 2, "2")]
+)
+def test_the_trainers_of_several_workers_share_the_cores_and_one_worker_shares_them_itself(
+    monkeypatch, tmp_path, workers, slots, threads
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    settings = Settings(data_folder=tmp_path, workers=workers, slots=slots)
+    with listen("127.0.0.1", 0) as listener:
+        programs = _ours(settings, listener)
+
+    started = [program for program in programs if program.name.startswith("worker")]
+    assert len(started) == workers
+    for program in started:
+        assert program.environment.get("OMP_NUM_THREADS") == threads
+        assert program.environment["PGD_SLOTS"] == str(slots)
 
 
 class Up:
