@@ -61,7 +61,7 @@ def supervise(
     Raises LeaseLost, the trainer killed, when the job may be another worker's.
     """
     marker = f"{claim.job_id}/{claim.attempt}"
-    process = _start(trainer, folder, marker)
+    process = _start(trainer, folder, marker, limits)
     gently_s = 2.0
     try:
         return _watch(process, folder, claim, lease, limits, shutting_down)
@@ -87,14 +87,22 @@ def log_end(folder: Path, lines: int = 20) -> str:
     return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def _start(trainer: Sequence[str], folder: Path, marker: str) -> subprocess.Popen[bytes]:
+def _start(
+    trainer: Sequence[str], folder: Path, marker: str, limits: Limits
+) -> subprocess.Popen[bytes]:
     # The trainer knows no database: our own settings, with their passwords, stay here.
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("PGD_")}
     with (folder / LOG_FILE).open("ab") as output:
         return subprocess.Popen(
             [*trainer, str(folder / RUN_FILE), str(folder)],
             cwd=folder,
-            env=inherited | marks(marker) | {"PYTHONUNBUFFERED": "1"},
+            env=inherited
+            | marks(marker)
+            | {
+                "PYTHONUNBUFFERED": "1",
+                # torchrun, when asked to stop, kills its processes after 30 s by itself.
+                "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{limits.stop_grace_s:.0f}",
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from pgd_core.training.variant import FINISHED, WEIGHTS, _Best, _bring
+from pgd_core.training.best import FINISHED, WEIGHTS, Best, _bring
 
 
 def best_of(folder: Path, *average_precisions: float | None) -> object:
     """The step whose weights are kept after these validations."""
-    best = _Best(folder, nn.Linear(1, 1), keep=True)
+    best = Best(folder, "", keep=True)
     for step, ap in enumerate(average_precisions, 1):
-        best.see(step, {"AP": ap})
+        best.see(nn.Linear(1, 1), step, {"AP": ap})
     return best.record["step"]
 
 
