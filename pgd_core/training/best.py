@@ -42,19 +42,21 @@ class Best:
         entry = {"step": step, "metrics": metrics}
         found, self.found = self.found, []
         self.history = [*(seen for seen in self.history if seen["step"] != step), entry]
-        if not self._becomes_output(metrics):
+        becomes_output = self._becomes_output(metrics)
+        if becomes_output:
+            self.record = entry
+        if not dist.is_main_process():
             return
-        self.record = entry
-        if dist.is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if becomes_output:
             weights = {k: v.contiguous() for k, v in student_of(model).state_dict().items()}
             write_atomically(self.folder / WEIGHTS, lambda tmp: save_file(weights, tmp))
             write_atomically(
                 self.folder / FOUND, lambda tmp: write_detections(tmp, found, SHOWN_FROM)
             )
             self.record = {**entry, "weights_sha256": sha256_of(self.folder / WEIGHTS)}
-            kept = {"kept": self.record, "history": self.history, "run": self.run}
-            self._write(_RECORD, kept)
+        kept = {"kept": self.record, "history": self.history, "run": self.run}
+        self._write(_RECORD, kept)
 
     def saw(self, step: int) -> bool:
         """Whether the validation after this step is on record; without kept weights none is."""
