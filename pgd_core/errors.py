@@ -16,6 +16,8 @@
         ├── WeightsUnusable     bad_weights
         ├── TrainingDiverged    diverged
         ├── OutOfMemory         out_of_memory
+        ├── DiskFull            disk_full: with room again the run can go on
+        ├── ProcessLost         worker_lost: one of the run's processes was killed
         └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
 
 Beside the tree stands StorageUnavailable: like a full disk or a database that went away, it says
@@ -136,6 +138,18 @@ class OutOfMemory(RunFailed):
     """The device's memory does not hold this batch."""
 
     code = "out_of_memory"
+
+
+class DiskFull(RunFailed):
+    """There is no room for what an attempt has to write."""
+
+    code = "disk_full"
+
+
+class ProcessLost(RunFailed):
+    """A process that the run is made of was killed: a loader's, or one of several trainers."""
+
+    code = "worker_lost"
 
 
 class StoppedBySignal(RunFailed):

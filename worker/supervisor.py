@@ -78,7 +78,9 @@ def supervise(
     Raises LeaseLost, the trainer killed, when the job may be another worker's.
     """
     marker = f"{claim.job_id}/{claim.attempt}"
-    process = _start(trainer, folder, marker, environment)
+    # torchrun, when asked to stop, kills its processes after 30 s by itself.
+    patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{limits.stop_grace_s:.0f}"}
+    process = _start(trainer, folder, marker, {**environment, **patience})
     gently_s = 0.0
     try:
         ended = _watch(process, folder, claim, lease, limits, shutting_down)

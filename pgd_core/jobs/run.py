@@ -24,6 +24,7 @@ STOP_FILE = "stop"
 PROGRESS_FILE = "progress.jsonl"
 OUTCOME_FILE = "outcome.json"
 LOG_FILE = "trainer.log"
+NO_ROOM_EXIT = 4  # of a trainer whose disk has no room even for the outcome
 OUTPUTS_FOLDER = "outputs"
 WORK_FOLDER = "work"
 

@@ -14,9 +14,9 @@ from pgd_core.jobs.run import DatasetFiles, TeacherFile
 from pgd_core.training import comparison
 from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import with_prepared_annotations
-from pgd_core.training.hooks import StopRequest
 from pgd_core.training.job import _comparison
 from pgd_core.training.progress import Reporter
+from pgd_core.training.stopping import StopRequest
 from pgd_core.training.variant import Context
 from tests.pgd_core.training.runs import CLASSES, digit_files, distill_run, lines
 
