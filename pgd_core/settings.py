@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
     max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
+    stall_s: float | None = Field(
+        900, gt=0, description="Time without a sign of life after which a trainer hangs."
+    )
     min_free_bytes: int = Field(
         2 * 2**30,
         ge=0,

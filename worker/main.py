@@ -102,7 +102,11 @@ def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
-        limits=Limits(stop_grace_s=settings.stop_grace_s, max_duration_s=settings.max_duration_s),
+        limits=Limits(
+            stop_grace_s=settings.stop_grace_s,
+            max_duration_s=settings.max_duration_s,
+            stall_s=settings.stall_s,
+        ),
         trouble=lambda: lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes),
         environment=lambda used: environment_of(used, len(worker.devices)),
     )

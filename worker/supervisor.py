@@ -15,7 +15,7 @@ import structlog
 
 from pgd_core.errors import LeaseLost
 from pgd_core.jobs.job import Claim, StopRequest
-from pgd_core.jobs.run import LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
+from pgd_core.jobs.run import ALIVE_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
 from worker.lease import LeaseKeeper
 from worker.processes import end_members, marks
 from worker.progress import ProgressTail
@@ -31,6 +31,7 @@ class StopCause(Enum):
     PREEMPT = auto()
     SHUTDOWN = auto()
     MAX_DURATION = auto()
+    STALLED = auto()
 
 
 _CAUSES = {
@@ -47,6 +48,7 @@ class Limits:
     stop_grace_s: float = 30.0  # from being asked to stop to having written a checkpoint
     cancel_grace_s: float = 10.0  # the same of a job that is given up
     max_duration_s: float | None = None  # of an attempt
+    stall_s: float | None = 900.0  # without a sign of life, as in a native call that hangs
     poll_s: float = 0.2  # between two looks at the process
 
     def grace_s(self, cause: StopCause) -> float:
@@ -132,7 +134,7 @@ def _watch(
     shutting_down: Callable[[], bool],
 ) -> Exit:
     tail = ProgressTail(folder / PROGRESS_FILE)
-    started_at = time.monotonic()
+    started_at, pulse = time.monotonic(), Pulse(folder / ALIVE_FILE)
     cause: StopCause | None = None
     patient_until = float("inf")
     while (code := _wait(process, limits.poll_s)) is None:
@@ -140,7 +142,7 @@ def _watch(
         if lease.lost:
             raise LeaseLost(f"the lease of attempt {claim.attempt} could not be renewed in time")
         if cause is None:
-            cause = _cause_to_stop(lease, limits, started_at, shutting_down)
+            cause = _cause_to_stop(lease, limits, started_at, pulse, shutting_down)
             if cause is not None:
                 log.info("trainer_asked_to_stop", cause=cause.name)
                 _ask_to_stop(process, folder)
@@ -165,6 +167,7 @@ def _cause_to_stop(
     lease: LeaseKeeper,
     limits: Limits,
     started_at: float,
+    pulse: Pulse,
     shutting_down: Callable[[], bool],
 ) -> StopCause | None:
     if lease.stop_requested is not None:
@@ -173,7 +176,28 @@ def _cause_to_stop(
         return StopCause.SHUTDOWN
     if limits.max_duration_s is not None and time.monotonic() - started_at > limits.max_duration_s:
         return StopCause.MAX_DURATION
+    if limits.stall_s is not None and pulse.silent_s() > limits.stall_s:
+        return StopCause.STALLED
     return None
+
+
+class Pulse:
+    """How long a trainer has shown no sign of life, by this machine's clock alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen: int | None = None
+        self._seen_at = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Seconds since the file changed last, or since the start."""
+        try:
+            changed = self._file.stat().st_mtime_ns
+        except FileNotFoundError:
+            changed = None
+        if changed != self._seen:
+            self._seen, self._seen_at = changed, time.monotonic()
+        return time.monotonic() - self._seen_at
 
 
 def _ask_to_stop(process: subprocess.Popen[bytes], folder: Path) -> None:

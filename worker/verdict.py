@@ -32,6 +32,7 @@ _REASON_OF_CAUSE = {
     StopCause.PREEMPT: Reason.PREEMPTED,
     StopCause.SHUTDOWN: Reason.STOPPED,
     StopCause.MAX_DURATION: Reason.MAX_DURATION,
+    StopCause.STALLED: Reason.STALLED,
 }
 
 _NEXT_TO_NO_ROOM_MIB = 1.0
@@ -97,6 +98,7 @@ def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
         StopCause.PREEMPT: "gave its GPUs to a job of higher class",
         StopCause.SHUTDOWN: "the worker shut down",
         StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
+        StopCause.STALLED: "the trainer hung: it showed no sign of life for too long",
     }[cause]
     if outcome is None:
         return f"{asked}; the trainer ended without a last checkpoint"

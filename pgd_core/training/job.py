@@ -17,7 +17,7 @@ from pgd_core.detectors.build import build_detector, detector_config
 from pgd_core.errors import PgdError
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.files.full_disk import lacks_room
-from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
+from pgd_core.jobs.run import PROGRESS_FILE, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, InputSpec
 from pgd_core.training.analysis import analyse
 from pgd_core.training.analysis_outputs import analysis_files
@@ -40,7 +40,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     Raises a RunFailed, whose code is the reason, or StoppedBySignal with a checkpoint on disk.
     """
     reporter = Reporter(folder / PROGRESS_FILE if dist.is_main_process() else None)
-    stop = StopRequest(folder / STOP_FILE)
+    stop = StopRequest(folder)
     stop.listen()
     files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
     run = run.model_copy(update={"dataset": files})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,22 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from pgd_core.errors import StoppedBySignal
+from pgd_core.jobs.run import ALIVE_FILE, STOP_FILE
 from pgd_core.training.agreement import agree, most
+
+_SHOWN_EVERY_S = 1.0
 
 
 class StopRequest:
-    """A stop file, SIGTERM or SIGINT; remembered until the next step ends."""
+    """A stop file, SIGTERM or SIGINT; remembered until the next step ends.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    Whoever asks whether to stop is alive, and shows it: a trainer that hangs is found out by that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self._alive = folder / STOP_FILE, folder / ALIVE_FILE
         self.signalled = False
+        self._shown_at = float("-inf")
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT as requests."""
@@ -30,7 +38,13 @@ class StopRequest:
 
     def agreed(self) -> bool:
         """Whether any of the processes was asked."""
+        self._show_life()
         return agree(self.signalled or self.file.exists(), "max")
+
+    def _show_life(self) -> None:
+        if time.monotonic() - self._shown_at >= _SHOWN_EVERY_S:
+            self._shown_at = time.monotonic()
+            self._alive.touch()
 
     def check(self) -> None:
         """Outside of training: raise StoppedBySignal if asked."""

@@ -120,7 +120,7 @@ def test_a_comparison_that_cannot_be_drawn_is_told_and_fails_no_training(
     """Such as after an earlier release, which kept no detections."""
     teacher = build_detector(teachers["fcos"].model, len(CLASSES))
     reporter = Reporter(tmp_path / "progress.jsonl")
-    stop = StopRequest(tmp_path / "stop")
+    stop = StopRequest(tmp_path)
     run = distill_run(many, teachers["fcos"])
     assert _comparison(Context(run, tmp_path, reporter, stop, teacher)) == []
     assert "no comparison could be drawn" in lines(tmp_path, "stage")[0]["message"]
