@@ -65,5 +65,5 @@ class Presence:
             self._workers.announce(self._worker)
             return
         self._heard()
-        if orders.waiting and not orders.drain and not trouble:
+        if orders.waiting and not orders.drain:  # in trouble too: some devices may be usable
             self._wake()

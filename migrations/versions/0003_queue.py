@@ -100,5 +100,6 @@ def _widen_jobs() -> None:
     )
     op.drop_column("jobs", "cancel_requested")
     op.drop_index("ix_jobs_queue", "jobs")
-    op.create_index("ix_jobs_queue", "jobs", ["pool", "state", "team", "priority", "id"])
+    first = ["pool", "state", "team", sa.text("priority DESC"), "id"]
+    op.create_index("ix_jobs_queue", "jobs", first)
     op.create_index("ix_jobs_finished", "jobs", ["pool", "state", "finished_at"])

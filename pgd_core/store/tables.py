@@ -48,8 +48,6 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        # A team's next job of a class is the first of its part of this index.
-        Index("ix_jobs_queue", "pool", "state", "team", "priority", "id"),
         Index("ix_jobs_lease", "state", "lease_expires_at"),
         Index("ix_jobs_finished", "pool", "state", "finished_at"),
         Index("ix_jobs_spec_sha256", "spec_sha256"),
@@ -85,6 +83,10 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     claimed_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+# A team's next job is the first of its part of this index.
+Index("ix_jobs_queue", JobRow.pool, JobRow.state, JobRow.team, JobRow.priority.desc(), JobRow.id)
 
 
 class TeamRow(Base):

@@ -95,7 +95,7 @@ class SqlWorkerStore:
 
     def _set(self, name: str, new: WorkerState, old: WorkerState) -> Worker:
         with writing(self._engine) as session:
-            row = _existing(session, name)
+            row = _existing(session, name, for_update=True)
             if row.state not in (new, old):
                 raise IllegalMove(f"worker {name} is {row.state}; it cannot become {new}")
             row.state = new
@@ -110,8 +110,8 @@ def _has_work(session: Session, pool: str) -> bool:
     return bool(session.scalar(select(exists(queued))))
 
 
-def _existing(session: Session, name: str) -> WorkerRow:
-    row = session.get(WorkerRow, name)
+def _existing(session: Session, name: str, *, for_update: bool = False) -> WorkerRow:
+    row = session.get(WorkerRow, name, with_for_update=for_update or None)
     if row is None:
         raise NotFound(f"no worker {name!r}")
     return row
