@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import structlog
@@ -52,7 +52,7 @@ def main() -> int:
     worker = this_worker(settings, devices)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    slots = Slots(devices, lambda free: strangers(free, ()))
+    slots = Slots(devices, lambda free: troubles(settings, free))
     options = runner_options(settings, worker)
     runner = Runner(
         SqlJobStore(engine, settings.scheduling_rules()),
@@ -65,7 +65,7 @@ def main() -> int:
         SqlWorkerStore(engine),
         worker,
         every_s=settings.heartbeat_s,
-        trouble=lambda: options.trouble() or slots.trouble(),
+        troubles=slots.troubles,
         wake=runner.wake,
         heard=SignOfLife(settings.data_folder, "worker").give,
     )
@@ -107,9 +107,15 @@ def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
             max_duration_s=settings.max_duration_s,
             stall_s=settings.stall_s,
         ),
-        trouble=lambda: lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes),
         environment=lambda used: environment_of(used, len(worker.devices)),
     )
+
+
+def troubles(settings: Settings, free: Sequence[Slot]) -> Mapping[int, str]:
+    """By slot, why nothing is to be put on it now: a disk that is nearly full, a stranger."""
+    data = settings.data_folder.resolve()
+    no_room = lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes)
+    return {device.slot: no_room for device in free} if no_room else strangers(free, ())
 
 
 def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:

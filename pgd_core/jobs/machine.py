@@ -104,7 +104,8 @@ class Worker:
     devices: tuple[Device, ...]
     versions: dict[str, str]  # of pgd, python, torch, mmdet, driver
     state: WorkerState = WorkerState.ACTIVE
-    trouble: str = ""  # why it claims nothing, or not all of its devices
+    trouble: str = ""  # why some or all of its devices cannot be used now
+    unusable: tuple[int, ...] = ()  # their slots
     started_at: datetime | None = None
     seen_at: datetime | None = None
 

@@ -85,9 +85,10 @@ class Machine:
     """A living worker and who holds its devices."""
 
     name: str
-    devices: tuple[Device, ...]
+    devices: tuple[Device, ...]  # that can be used
     running: tuple[Running, ...] = ()
     draining: bool = False
+    out_of_use: tuple[Device, ...] = ()  # more devices, which nothing is put on at the moment
 
     @property
     def free(self) -> tuple[Device, ...]:

@@ -110,24 +110,31 @@ def of_kinds(kinds: Sequence[str]) -> ColumnElement[bool]:
 def read_machines(
     session: Session, pool: str, durations: Mapping[str, float]
 ) -> tuple[list[Machine], dict[str, str]]:
-    """The living workers with what they run, and the troubles of those that claim nothing."""
-    workers = select(WorkerRow.name, WorkerRow.devices, WorkerRow.state, WorkerRow.trouble).where(
-        WorkerRow.pool == pool, WorkerRow.state.in_(LIVING)
-    )
+    """The living workers with what they run, and their troubles."""
+    workers = select(
+        WorkerRow.name,
+        WorkerRow.devices,
+        WorkerRow.state,
+        WorkerRow.trouble,
+        WorkerRow.unusable,
+    ).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
     rows = session.execute(workers.order_by(WorkerRow.name)).all()
     running: dict[str, list[Running]] = defaultdict(list)
     for job in _read_running(session, pool, durations):
         running[job.worker].append(job)
-    machines = [
-        Machine(
-            row.name,
-            tuple(Device(**device) for device in row.devices),
-            tuple(running[row.name]),
-            draining=row.state == WorkerState.DRAINING,
-        )
-        for row in rows
-    ]
+    machines = [_machine(row, running[row.name]) for row in rows]
     return machines, {row.name: row.trouble for row in rows if row.trouble}
+
+
+def _machine(row: Row[Any], running: Sequence[Running]) -> Machine:
+    devices = [Device(**device) for device in row.devices]
+    return Machine(
+        row.name,
+        tuple(device for device in devices if device.slot not in row.unusable),
+        tuple(running),
+        draining=row.state == WorkerState.DRAINING,
+        out_of_use=tuple(device for device in devices if device.slot in row.unusable),
+    )
 
 
 def read_durations(session: Session, pool: str) -> dict[str, float]:

@@ -47,8 +47,8 @@ class SqlQueue:
     def _preempt(self, pool: str) -> list[Job]:
         with writing(self._engine) as session:
             take_turn(session)
-            machines, troubles = read_machines(session, pool, read_durations(session, pool))
-            able = [m for m in machines if not m.draining and m.name not in troubles]
+            machines, _ = read_machines(session, pool, read_durations(session, pool))
+            able = [machine for machine in machines if machine.devices and not machine.draining]
             uses = team_uses(session, self._rules.half_life)
             now, _ = within_limits(startable(session, pool, able, uses), uses)
             return [
