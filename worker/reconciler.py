@@ -107,6 +107,8 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     def put_right() -> None:
         for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
             log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+        for job in queue.raise_old():
+            log.info("raised", job=job.id)
         reconcile(jobs, hints, again_after)
         sign.give()
 

@@ -149,6 +149,9 @@ class Queue(Protocol):
         """Ask jobs of lower class to make room for one of higher class that cannot start; those
         that were asked."""
 
+    def raise_old(self) -> Sequence[Job]:
+        """Jobs of class low that have waited too long become normal; those that did."""
+
 
 class TeamStore(Protocol):
     """Teams, their weights and limits."""

@@ -30,6 +30,7 @@ class SchedulingRules:
 
     half_life: timedelta = timedelta(hours=24)  # after which used GPU time counts half
     preempt: bool = True  # whether a higher class may take the GPUs of a lower one
+    low_waits: timedelta = timedelta(hours=24)  # after which a job of class low becomes normal
 
 
 @dataclass(frozen=True)
