@@ -11,13 +11,13 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import structlog
 from celery import Celery, signals
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.files.room import lack_of_room
 from pgd_core.jobs.machine import Device as Slot
 from pgd_core.jobs.machine import Worker
@@ -44,6 +44,7 @@ def main() -> int:
     """Composition root; returns the exit code."""
     configure_logs("worker")
     settings = Settings()
+    files = open_files(settings)
     swept = end_orphans()
     if swept:
         log.warning("orphans_ended", pids=swept)
@@ -51,12 +52,12 @@ def main() -> int:
     worker = this_worker(settings, devices)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    slots = Slots(devices, lambda free: strangers(free, ()))
+    slots = Slots(devices, lambda free: troubles(settings, free))
     options = runner_options(settings, worker)
     runner = Runner(
         SqlJobStore(engine, settings.scheduling_rules()),
         SqlLibraryStore(engine),
-        LocalFileStore(settings.data_folder / "files"),
+        files,
         slots,
         options,
     )
@@ -64,7 +65,7 @@ def main() -> int:
         SqlWorkerStore(engine),
         worker,
         every_s=settings.heartbeat_s,
-        trouble=lambda: options.trouble() or slots.trouble(),
+        troubles=slots.troubles,
         wake=runner.wake,
         heard=SignOfLife(settings.data_folder, "worker").give,
     )
@@ -101,10 +102,20 @@ def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
-        limits=Limits(stop_grace_s=settings.stop_grace_s, max_duration_s=settings.max_duration_s),
-        trouble=lambda: lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes),
+        limits=Limits(
+            stop_grace_s=settings.stop_grace_s,
+            max_duration_s=settings.max_duration_s,
+            stall_s=settings.stall_s,
+        ),
         environment=lambda used: environment_of(used, len(worker.devices)),
     )
+
+
+def troubles(settings: Settings, free: Sequence[Slot]) -> Mapping[int, str]:
+    """By slot, why nothing is to be put on it now: a disk that is nearly full, a stranger."""
+    data = settings.data_folder.resolve()
+    no_room = lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes)
+    return {device.slot: no_room for device in free} if no_room else strangers(free, ())
 
 
 def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:

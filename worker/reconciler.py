@@ -20,7 +20,7 @@ from types import FrameType
 import structlog
 from sqlalchemy import Engine
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
@@ -88,14 +88,14 @@ def main() -> int:
 
 
 def _checker(settings: Settings, engine: Engine) -> Checker:
-    files = LocalFileStore(settings.data_folder / "files")
+    files = open_files(settings)
     return Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
 
 
 def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]:
     """What is done again and again beside the checks: name, step, seconds between."""
     rules = settings.scheduling_rules()
-    jobs, files = SqlJobStore(engine, rules), LocalFileStore(settings.data_folder / "files")
+    jobs, files = SqlJobStore(engine, rules), open_files(settings)
     queue, workers = SqlQueue(engine, rules), SqlWorkerStore(engine)
     scratch = settings.data_folder / "checks"
     studies = StudyDriver(SqlStudyStore(engine), jobs, SqlLibraryStore(engine), files, scratch)
@@ -107,6 +107,8 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     def put_right() -> None:
         for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
             log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+        for job in queue.raise_old():
+            log.info("raised", job=job.id)
         reconcile(jobs, hints, again_after)
         sign.give()
 

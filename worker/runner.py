@@ -38,7 +38,6 @@ class RunnerOptions:
     attempts: Path  # folder of the attempts' folders
     pool: str = "default"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    trouble: Callable[[], str] = lambda: ""  # why it claims nothing: a disk that is nearly full
     weights_folder: Path | None = None
     lease_s: float = 60.0
     heartbeat_s: float = 2.0
@@ -114,7 +113,7 @@ class Runner:
     def _claim(self) -> tuple[Job, Claim, float, tuple[Device, ...]] | None:
         options = self._options
         with self._slots.claiming() as free:
-            if not free or options.trouble():
+            if not free:
                 return None
             claimed_at = time.monotonic()
             offer = Offer(options.worker, options.pool, free)

@@ -74,6 +74,8 @@ def _create_workers() -> None:
         sa.Column("versions", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=False),
+        sa.Column("unusable", sa.JSON(), nullable=False),
+        sa.Column("drain", sa.Boolean(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_workers"),

@@ -48,12 +48,12 @@ class Pool:
     machines: Sequence[Machine]
     waiting: Sequence[Waiting]  # by class and age
     durations: Mapping[str, float]  # of kinds of jobs, seconds
-    troubles: Mapping[str, str] = field(default_factory=dict)  # of workers that claim nothing
+    troubles: Mapping[str, str] = field(default_factory=dict)  # of workers, in words
 
     @property
     def claiming(self) -> list[Machine]:
         """The workers that take jobs."""
-        return [m for m in self.machines if not m.draining and m.name not in self.troubles]
+        return [machine for machine in self.machines if machine.devices and not machine.draining]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class _Outlook:
     def _matter(self, needs: Needs) -> WaitReason | None:
         if not self._pool.machines:
             return WaitReason.NO_WORKER
-        if not any(fits(needs, machine.devices) for machine in self._pool.machines):
+        if not any(fits(needs, m.devices + m.out_of_use) for m in self._pool.machines):
             return WaitReason.TOO_LARGE
         if not any(fits(needs, machine.devices) for machine in self._claiming):
             return WaitReason.WORKER_TROUBLE

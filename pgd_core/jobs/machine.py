@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
@@ -64,6 +64,23 @@ class Placement:
     needs: Needs = Needs()
 
 
+@dataclass(frozen=True)
+class PlacementChange:
+    """What shall be different about a job's placement; None: as it is."""
+
+    pool: str | None = None
+    team: str | None = None
+    priority: Priority | None = None
+    gpus: int | None = None
+    min_memory_mb: int | None = None
+
+    def of(self, old: Placement) -> Placement:
+        """The placement with the change."""
+        asked = {name: new for name, new in asdict(self).items() if new is not None}
+        needs = {name: asked.pop(name) for name in ("gpus", "min_memory_mb") if name in asked}
+        return replace(old, **asked, needs=replace(old.needs, **needs))
+
+
 class WorkerState(StrEnum):
     """What a worker is known to do."""
 
@@ -87,7 +104,8 @@ class Worker:
     devices: tuple[Device, ...]
     versions: dict[str, str]  # of pgd, python, torch, mmdet, driver
     state: WorkerState = WorkerState.ACTIVE
-    trouble: str = ""  # why it claims nothing, or not all of its devices
+    trouble: str = ""  # why some or all of its devices cannot be used now
+    unusable: tuple[int, ...] = ()  # their slots
     started_at: datetime | None = None
     seen_at: datetime | None = None
 

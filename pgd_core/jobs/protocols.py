@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
 from pgd_core.jobs.forecast import Pool
@@ -25,7 +26,7 @@ from pgd_core.jobs.job import (
     Teacher,
     Upload,
 )
-from pgd_core.jobs.machine import Offer, Placement, Worker
+from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
 from pgd_core.jobs.teams import Team
@@ -98,7 +99,7 @@ class JobStore(Protocol):
         """Failed or cancelled: queued again with all its attempts, going on from the newest
         checkpoint; a study asks for what failed anew."""
 
-    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+    def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
 
     # A worker's side
@@ -148,6 +149,9 @@ class Queue(Protocol):
         """Ask jobs of lower class to make room for one of higher class that cannot start; those
         that were asked."""
 
+    def raise_old(self) -> Sequence[Job]:
+        """Jobs of class low that have waited too long become normal; those that did."""
+
 
 class TeamStore(Protocol):
     """Teams, their weights and limits."""
@@ -169,7 +173,7 @@ class WorkerStore(Protocol):
     """Who serves the pools."""
 
     def announce(self, worker: Worker) -> None: ...
-    def beat(self, name: str, trouble: str = "") -> WorkerOrders:
+    def beat(self, name: str, troubles: Mapping[int, str] = MappingProxyType({})) -> WorkerOrders:
         """It lives; one that was thought lost is active again. NotFound when it was forgotten."""
 
     def stopped(self, name: str) -> None: ...
@@ -285,6 +289,13 @@ class FileStore(Protocol):
         """Of the files that lie right in the folder."""
 
     def delete(self, key: str) -> None: ...
+
+    def link(self, key: str, filename: str, media_type: str, valid_for: timedelta) -> str | None:
+        """Where anyone may download the file for a while, without this service; None where the
+        store has no such links."""
+
+    def check(self) -> str:
+        """That the store serves, in a few words; raises where it does not."""
 
     def walk(self, folder: str) -> Iterator[StoredFile]:
         """Every whole file at any depth below the folder, in no certain order; what is put or

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pgd_core.jobs.machine import Device, Needs, Priority, fits, steps, suitable
@@ -30,6 +30,7 @@ class SchedulingRules:
 
     half_life: timedelta = timedelta(hours=24)  # after which used GPU time counts half
     preempt: bool = True  # whether a higher class may take the GPUs of a lower one
+    low_waits: timedelta = timedelta(hours=24)  # after which a job of class low becomes normal
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Waiting:
     priority: Priority
     needs: Needs
     kind: str = ""
+    name: str = field(default="", compare=False)  # for people
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Running:
     claimed_at: datetime
     ends_in_s: float | None  # expected; None: nobody knows
     stopping: bool = False  # asked to stop: its devices come free soon
+    kind: str = field(default="", compare=False)  # for people, and so is its name
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ class Machine:
     """A living worker and who holds its devices."""
 
     name: str
-    devices: tuple[Device, ...]
+    devices: tuple[Device, ...]  # that can be used
     running: tuple[Running, ...] = ()
     draining: bool = False
+    out_of_use: tuple[Device, ...] = ()  # more devices, which nothing is put on at the moment
 
     @property
     def free(self) -> tuple[Device, ...]:

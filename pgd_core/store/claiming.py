@@ -119,13 +119,13 @@ def startable(
 
 def _claiming(session: Session, offer: Offer, durations: Mapping[str, float]) -> list[Machine]:
     """The workers that claim; the one that asks has what it offers and what it runs."""
-    machines, troubles = read_machines(session, offer.pool, durations)
+    machines, _ = read_machines(session, offer.pool, durations)
     asks = next((machine for machine in machines if machine.name == offer.worker), None)
-    others = [m for m in machines if m is not asks and not m.draining and m.name not in troubles]
+    others = [m for m in machines if m is not asks and m.devices and not m.draining]
     if asks is None:
         return [*others, Machine(offer.worker, tuple(offer.free))]
     slots = {slot for job in asks.running for slot in job.slots} | {d.slot for d in offer.free}
-    devices = tuple(device for device in asks.devices if device.slot in slots)
+    devices = tuple(d for d in asks.devices + asks.out_of_use if d.slot in slots)
     return [*others, replace(asks, devices=devices)]
 
 

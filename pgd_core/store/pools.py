@@ -110,24 +110,31 @@ def of_kinds(kinds: Sequence[str]) -> ColumnElement[bool]:
 def read_machines(
     session: Session, pool: str, durations: Mapping[str, float]
 ) -> tuple[list[Machine], dict[str, str]]:
-    """The living workers with what they run, and the troubles of those that claim nothing."""
-    workers = select(WorkerRow.name, WorkerRow.devices, WorkerRow.state, WorkerRow.trouble).where(
-        WorkerRow.pool == pool, WorkerRow.state.in_(LIVING)
-    )
+    """The living workers with what they run, and their troubles."""
+    workers = select(
+        WorkerRow.name,
+        WorkerRow.devices,
+        WorkerRow.state,
+        WorkerRow.trouble,
+        WorkerRow.unusable,
+    ).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
     rows = session.execute(workers.order_by(WorkerRow.name)).all()
     running: dict[str, list[Running]] = defaultdict(list)
     for job in _read_running(session, pool, durations):
         running[job.worker].append(job)
-    machines = [
-        Machine(
-            row.name,
-            tuple(Device(**device) for device in row.devices),
-            tuple(running[row.name]),
-            draining=row.state == WorkerState.DRAINING,
-        )
-        for row in rows
-    ]
+    machines = [_machine(row, running[row.name]) for row in rows]
     return machines, {row.name: row.trouble for row in rows if row.trouble}
+
+
+def _machine(row: Row[Any], running: Sequence[Running]) -> Machine:
+    devices = [Device(**device) for device in row.devices]
+    return Machine(
+        row.name,
+        tuple(device for device in devices if device.slot not in row.unusable),
+        tuple(running),
+        draining=row.state == WorkerState.DRAINING,
+        out_of_use=tuple(device for device in devices if device.slot in row.unusable),
+    )
 
 
 def read_durations(session: Session, pool: str) -> dict[str, float]:
@@ -151,6 +158,7 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
     query = select(
         JobRow.id,
         JobRow.kind,
+        JobRow.name,
         JobRow.team,
         JobRow.priority,
         JobRow.worker,
@@ -176,6 +184,8 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
             row.claimed_at,
             _ends_in_s(row, durations),
             stopping=row.stop_requested is not None,
+            kind=row.kind,
+            name=row.name,
         )
         for row in session.execute(query)
     ]
@@ -193,7 +203,7 @@ def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
 
 
 def _instant(text: str | None) -> datetime | None:
-    """A trainer's word for a time; None when it is none."""
+    """A trainer's word for a time; None where it is none: its fault holds up nobody else."""
     try:
         said = datetime.fromisoformat(text or "")
     except ValueError:
@@ -202,12 +212,12 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _of_waiting(job: Any) -> tuple[Any, ...]:
-    return job.id, job.team, job.priority, job.gpus, job.min_memory_mb, job.kind
+    return job.id, job.team, job.priority, job.gpus, job.min_memory_mb, job.kind, job.name
 
 
 def _waiting(row: Row[Any]) -> Waiting:
     needs = Needs(row.gpus, row.min_memory_mb)
-    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind)
+    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.name)
 
 
 _HEADS = _first_of_teams()  # built once: a claim is on the hot path

@@ -20,7 +20,7 @@ from pgd_core.jobs.job import (
     Reason,
     StopRequest,
 )
-from pgd_core.jobs.machine import Placement
+from pgd_core.jobs.machine import Placement, PlacementChange
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import JobHistory
@@ -126,9 +126,10 @@ class JobRequests(JobHistory):
             add_event(session, job_id, "retried", data, by=by)
             return again
 
-    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+    def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         with writing(self._engine) as session:
             job = locked_job(session, job_id)
+            placement = change.of(job.placement)
             changed = _changes(job.placement, placement)
             movable = ("priority",) if job.state in LEASED_STATES else tuple(changed)
             if job.state not in (*_WAITING, *LEASED_STATES) or set(changed) - set(movable):
@@ -140,18 +141,24 @@ class JobRequests(JobHistory):
                 check_quota(session, placement)
             elif "gpus" in changed:
                 _refuse_too_many(session, placement)
-            if not changed:
-                return job
-            row = session.scalars(
-                update(JobRow)
-                .where(JobRow.id == job_id)
-                .values(**{name: new for name, (_, new) in changed.items()}, hinted_at=None)
-                .returning(JobRow)
-                .execution_options(populate_existing=True, synchronize_session=False)
-            ).one()
-            told = {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
-            add_event(session, job_id, "changed", told, by=by)
-            return job_of(row)
+            return move_to(session, job, placement, by=by)
+
+
+def move_to(session: Session, job: Job, placement: Placement, *, by: str) -> Job:
+    """The job in its new place; the caller holds its row and has seen that it may go there."""
+    changed = _changes(job.placement, placement)
+    if not changed:
+        return job
+    row = session.scalars(
+        update(JobRow)
+        .where(JobRow.id == job.id)
+        .values(**{name: new for name, (_, new) in changed.items()}, hinted_at=None)
+        .returning(JobRow)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).one()
+    told = {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
+    add_event(session, job.id, "changed", told, by=by)
+    return job_of(row)
 
 
 def insert_job(

@@ -50,6 +50,7 @@ def job_of(row: JobRow | Row[Any]) -> Job:
 def worker_of(row: WorkerRow) -> Worker:
     values = _values(row, Worker)
     values["devices"] = tuple(Device(**device) for device in row.devices)
+    values["unusable"] = tuple(row.unusable)
     return Worker(**values | {"state": WorkerState(row.state)})
 
 

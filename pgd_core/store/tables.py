@@ -117,6 +117,8 @@ class WorkerRow(Base):
     versions: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(_WORD)
     trouble: Mapped[str] = mapped_column(Text, default="")
+    unusable: Mapped[list[int]] = mapped_column(default=list)  # slots that nothing is put on
+    drain: Mapped[bool] = mapped_column(default=False)  # asked to, whatever its state became
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
 

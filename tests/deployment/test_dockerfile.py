@@ -17,7 +17,6 @@ from tests.deployment.files import ROOT, docker_stages, pyproject
 STAGES = docker_stages()
 PROJECT = pyproject()["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-COMING_EXTRAS = {"s3"}  # of the file store in S3
 IMAGES = ("api", "worker")
 
 
@@ -85,7 +84,7 @@ def test_all_packages_are_installed_from_the_constraints(image: str):
     assert {rest.split()[0] for rest in words(f"{image}-install", "COPY")} == packages
     for command in re.findall(r"pip install [^&)]*", steps):
         assert "-c constraints.txt" in command or "--force-reinstall ." in command
-    assert extras_of(image) <= EXTRAS.keys() | COMING_EXTRAS
+    assert extras_of(image) <= EXTRAS.keys()
 
 
 def find_packages() -> list[str]:

@@ -10,10 +10,6 @@ from pgd_core.settings import Settings
 from tests.deployment.files import COMPOSE, OVERRIDES, ROOT, UNITS, compose, env_example
 
 # Settings that other work brings: take a line out once the field is there.
-COMING = {
-    "PGD_FILES_CACHE_BYTES",
-    "PGD_FILES_URL",
-}
 OF_THE_COMMAND = {"PGD_URL"}  # where `pgd` finds the service
 FILES = (
     COMPOSE,
@@ -29,7 +25,7 @@ FILES = (
 def test_every_setting_that_is_named_exists(path):
     named = set(re.findall(r"\bPGD_[A-Z0-9_]+\b", path.read_text()))
 
-    assert named <= {f"PGD_{n.upper()}" for n in Settings.model_fields} | COMING | OF_THE_COMMAND
+    assert named <= {f"PGD_{n.upper()}" for n in Settings.model_fields} | OF_THE_COMMAND
 
 
 def test_the_guide_names_files_that_are_there():

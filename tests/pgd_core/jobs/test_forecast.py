@@ -90,7 +90,11 @@ def test_what_no_worker_has_is_too_large():
 
 
 def test_drained_and_troubled_workers_are_named():
-    machines = [machine("w", 1, draining=True), machine("x", 1)]
+    full = machine("x", 1)
+    machines = [
+        machine("w", 1, draining=True),
+        replace(full, devices=(), out_of_use=full.devices),
+    ]
     [place] = forecast(pool(machines, [waits("1")], troubles={"x": "the disk is full"}))
 
     assert place.reason is WaitReason.WORKER_TROUBLE
