@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from pgd_core.jobs.forecast import forecast
 from pgd_core.jobs.job import Claim, Reason
-from pgd_core.jobs.machine import Device, Needs, Offer, Placement
+from pgd_core.jobs.machine import Device, Offer, PlacementChange
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.store.engine import writing
 from pgd_core.store.tables import JobRow
@@ -158,6 +158,19 @@ def test_a_job_beyond_its_team_s_limit_is_passed_by(cluster):
     cluster.submit("a", gpus=2)
     with writing(cluster.engine) as session:  # from before the limit was lowered
         session.execute(update(JobRow).values(gpus=3))
+    small = cluster.submit("a")
+
+    assert cluster.claimed("w") == small
+
+
+def test_a_limit_holds_for_jobs_behind_the_team_s_first_too(cluster):
+    cluster.team("a", running=2)
+    cluster.worker("large", [80])
+    cluster.worker("w", [24, 24, 24])
+    cluster.submit("a")
+    cluster.run("w")
+    cluster.submit("a", memory=80)  # starts elsewhere
+    cluster.submit("a", gpus=2)
     small = cluster.submit("a")
 
     assert cluster.claimed("w") == small
@@ -380,6 +393,16 @@ def test_a_worker_s_gpu_that_a_stranger_uses_is_not_counted_on(cluster):
     assert cluster.claimed("w", without=[2]) == middle
 
 
+def test_nothing_is_kept_for_a_job_that_a_stranger_s_gpu_keeps_from_starting(cluster):
+    cluster.worker("w", 3)
+    cluster.submit()
+    cluster.run("w")
+    cluster.submit(gpus=3)
+    small = cluster.submit()
+
+    assert cluster.claimed("w", without=[2]) == small
+
+
 def _claim(job):
     return Claim(job.id, job.attempt, job.lease_token)
 
@@ -435,5 +458,5 @@ def test_a_job_that_is_moved_while_it_is_claimed_is_not_claimed_by_what_it_was(c
                     looker.rollback()
         assert claimed.result() is None
 
-    cluster.jobs.change(id, Placement(needs=Needs(1)))
+    cluster.jobs.change(id, PlacementChange(gpus=1))
     assert cluster.claimed("w") == id

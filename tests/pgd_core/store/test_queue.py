@@ -33,7 +33,7 @@ def test_a_pool_knows_its_workers_their_jobs_and_who_waits(cluster):
     cluster.team("a", 2.0, running=7)
     cluster.worker("w", [80, 24])
     cluster.worker("x")
-    cluster.workers.beat("x", trouble="the disk is full")
+    cluster.workers.beat("x", {0: "the disk is full"})
     running = cluster.submit("a", priority=-1)
     cluster.run("w")
     cluster.pass_time(hours=1)
@@ -45,7 +45,7 @@ def test_a_pool_knows_its_workers_their_jobs_and_who_waits(cluster):
     assert [job.id for job in pool.waiting] == [high, low]
     assert [(m.name, len(m.devices), [r.id for r in m.running]) for m in pool.machines] == [
         ("w", 2, [running]),
-        ("x", 1, []),
+        ("x", 0, []),
     ]
     assert pool.machines[0].running[0].slots == (1,)
     assert pool.troubles == {"x": "the disk is full"}
@@ -171,16 +171,15 @@ def test_a_job_that_waits_for_its_team_s_limit_makes_nobody_stop(cluster):
 
 def test_jobs_on_workers_that_would_not_claim_are_left_alone(cluster):
     for name in ("draining", "troubled", "lost"):
-        cluster.worker(name)
+        cluster.worker(name, 2)
         cluster.submit(priority=-1)
         cluster.run(name)
     cluster.workers.drain("draining")
-    cluster.workers.beat("troubled", trouble="the disk is full")
     cluster.pass_time(hours=1)
-    for name in ("draining", "troubled"):
-        cluster.workers.beat(name, trouble="the disk is full" if name == "troubled" else "")
+    cluster.workers.beat("draining")
+    cluster.workers.beat("troubled", {1: "somebody else's process is on it"})
     cluster.workers.mark_lost(MINUTE)
-    cluster.submit(priority=1)
+    cluster.submit(gpus=2, priority=1)
 
     assert asked(cluster) == []
 

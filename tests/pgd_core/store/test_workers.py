@@ -62,15 +62,17 @@ def test_an_unknown_worker_is_not_found(cluster):
 
 def test_a_beat_brings_trouble_in_and_orders_out(cluster):
     cluster.worker("w")
-    orders = cluster.workers.beat("w", trouble="the disk is full")
+    orders = cluster.workers.beat("w", {0: "the disk is full"})
     assert (orders.drain, orders.waiting) == (False, False)
-    assert cluster.workers.worker("w").trouble == "the disk is full"
+    worker = cluster.workers.worker("w")
+    assert (worker.trouble, worker.unusable) == ("the disk is full", (0,))
 
     cluster.submit()
     cluster.workers.drain("w")
     orders = cluster.workers.beat("w")
     assert (orders.drain, orders.waiting) == (True, True)
-    assert cluster.workers.worker("w").trouble == ""
+    worker = cluster.workers.worker("w")
+    assert (worker.trouble, worker.unusable) == ("", ())
 
 
 def test_work_waits_when_a_job_is_queued_in_the_worker_s_own_pool(cluster):
