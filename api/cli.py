@@ -13,8 +13,10 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from api import terminal
-from api.client import ApiError, Client
-from api.library_commands import Json, data, json_object, show_answer, teacher
+from api.client import ApiError, Client, PlacementOptions
+from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
+from api.library_commands import data, json_object, show_answer, teacher
+from api.queue_commands import commands as queue_commands
 
 
 class Commands(TyperGroup):
@@ -36,9 +38,8 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
+app.add_typer(queue_commands)
 out = Console()
-
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
 
 
 @app.callback()
@@ -62,7 +63,15 @@ def up(
         list[Path] | None, typer.Option(help="A folder that data sets may be registered from.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Jobs that run side by side. [default: 1]")
+        int | None, typer.Option(min=1, max=64, help="Processes that run jobs. [default: 1]")
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Jobs of each worker that share its processor; a GPU is one. [default: 1]",
+        ),
     ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
@@ -77,6 +86,7 @@ def up(
         "port": port,
         "dataset_roots": roots or None,
         "workers": workers,
+        "slots": slots,
     }
 
     def warn(text: str) -> None:
@@ -141,15 +151,27 @@ def submit(
     spec: Annotated[Path, typer.Argument(help="The job's spec as JSON; - reads standard input.")],
     validate_only: Annotated[bool, typer.Option(help="Check it, queue nothing.")] = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key.")] = None,
+    team: TeamName = None,
+    pool: PoolName = None,
+    priority: Priority = None,
+    gpus: Gpus = None,
+    min_memory_mb: MinMemory = None,
     as_json: Json = False,
 ) -> None:
     """Queue a job."""
     body = json_object(sys.stdin.read() if str(spec) == "-" else spec.read_text(), str(spec))
+    placement: PlacementOptions = {
+        "team": team,
+        "pool": pool,
+        "priority": priority,
+        "gpus": gpus,
+        "min_memory_mb": min_memory_mb,
+    }
     with Client(context.obj) as client:
         if validate_only:
-            show_answer(client.validate(body), as_json, "valid")
+            show_answer(client.validate(body, **placement), as_json, "valid")
             return
-        job = client.submit(body, idempotency_key=key)
+        job = client.submit(body, idempotency_key=key, **placement)
         show_answer(job, as_json, job.id)
 
 
@@ -160,12 +182,14 @@ def ls(
     kind: Annotated[
         str | None, typer.Option(help="train, distill, evaluate, analyse or study.")
     ] = None,
+    team: TeamName = None,
+    pool: PoolName = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     with Client(context.obj) as client:
-        page = client.jobs(state=state, kind=kind, limit=limit)
+        page = client.jobs(state=state, kind=kind, team=team, pool=pool, limit=limit)
     if as_json:
         show_answer(page, as_json, "")
     else:
@@ -182,8 +206,9 @@ def show(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
         show_answer(job, as_json, "")
         return
     out.print(terminal.jobs_table([job]))
-    if job.message:
-        out.print(job.message, highlight=False, markup=False)
+    for text in (job.message, terminal.waits(job)):
+        if text:
+            out.print(text, highlight=False, markup=False)
     if job.kind == "study" and job.result:
         out.print(terminal.study_table(job.result))
     elif job.result:
@@ -206,15 +231,6 @@ def watch(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
                 out.print(job.message, highlight=False, markup=False)
     if job.state != "succeeded":
         raise typer.Exit(1)
-
-
-@app.command()
-def cancel(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
-    """Cancel a job."""
-    with Client(context.obj) as client:
-        job = client.cancel(job_id)
-    said = "cancelled" if job.state == "cancelled" else "asked to stop"
-    show_answer(job, as_json, f"{job.id} {said}")
 
 
 @app.command()

@@ -1,17 +1,24 @@
-"""A published file over HTTP: Starlette's FileResponse, with the file's sha256 as its strong ETag,
-If-None-Match, and errors as problems."""
+"""A published file over HTTP, with its sha256 as its strong ETag and If-None-Match.
+
+From a store with links it is a redirect to one; else Starlette's FileResponse, with errors as
+problems.
+"""
 
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import problem
 from pgd_core.jobs.job import Artifact
+from pgd_core.jobs.protocols import FileStore
+
+LINK_VALID_FOR = timedelta(minutes=10)
 
 
 def identity_headers(artifact: Artifact) -> dict[str, str]:
@@ -38,6 +45,23 @@ def not_modified(artifact: Artifact, request: Request) -> Response | None:
     if tags.isdisjoint({"*", f'"{artifact.sha256}"'}):
         return None
     return Response(status_code=304, headers=identity_headers(artifact))
+
+
+def content_of(artifact: Artifact, request: Request, files: FileStore) -> Response:
+    """The file itself, or where to get it."""
+    if "if-range" in request.headers and request.method == "GET":
+        # Names our ETag, which the storage does not know: it would send whatever part is asked for.
+        return ArtifactResponse(artifact, files.path(artifact.key))
+    link = files.link(artifact.key, artifact.name, artifact.media_type, LINK_VALID_FOR)
+    if link is None:
+        return ArtifactResponse(artifact, files.path(artifact.key))
+    headers = identity_headers(artifact)
+    if request.method == "HEAD":  # a link is good for GET alone
+        headers |= {"Content-Length": str(artifact.size), "Accept-Ranges": "bytes"}
+        return Response(headers=headers, media_type=artifact.media_type)
+    # Kept, and found to be still true by its ETag, it would lead to a link that has expired.
+    headers["Cache-Control"] = "no-store"
+    return RedirectResponse(link, 307, headers=headers)
 
 
 class ArtifactResponse(FileResponse):

@@ -29,6 +29,7 @@ import httpx
 
 from api.processes import POLL_S, Family, GaveUp, Program, sweep
 from api.readiness import ping_redis
+from pgd_core.files import open_files
 from pgd_core.settings import Settings
 from pgd_core.store import migrate
 
@@ -70,6 +71,7 @@ def up(settings: Settings, announce: Callable[[str], None], warn: Callable[[str]
     with contextlib.ExitStack() as held:
         folder = settings.data_folder.resolve()
         held.enter_context(locked(folder))
+        _check_files(settings)
         register = folder / "children.json"
         if left := sweep(register):
             warn(f"ended {len(left)} processes that an earlier run left behind")
@@ -99,6 +101,14 @@ def url_of(listener: socket.socket) -> str:
     """Where the socket is reached."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _check_files(settings: Settings) -> None:
+    """CannotStart where none of the parts could open its files: else each would say so, and end."""
+    try:
+        open_files(settings)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -183,7 +193,8 @@ def _ours(settings: Settings, listener: socket.socket) -> list[Program]:
     environment = os.environ | environment_of(settings) | {"PYTHONUNBUFFERED": "1"}
     logs, number = settings.data_folder / "logs", listener.fileno()
     alone = settings.workers == 1
-    worker_environment = environment if alone else environment | _share_of_cores(settings.workers)
+    sharing = settings.workers * settings.slots
+    worker_environment = environment if alone else environment | _share_of_cores(sharing)
     workers = [
         Program(
             name,
@@ -203,9 +214,12 @@ def _ours(settings: Settings, listener: socket.socket) -> list[Program]:
     ]
 
 
-def _share_of_cores(workers: int) -> dict[str, str]:
-    """Threads of each worker's trainer, unless the environment has them."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+def _share_of_cores(trainers: int) -> dict[str, str]:
+    """Threads of each trainer when several workers have so many, unless the environment has them.
+
+    One worker alone shares its cores out by itself.
+    """
+    threads = max(1, (os.cpu_count() or 1) // trainers)
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
 
 

@@ -108,6 +108,7 @@ def problem(
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem."""
     app.add_exception_handler(errors.PgdError, _ours)
+    app.add_exception_handler(errors.StorageUnavailable, _storage)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(Exception, _defect)
@@ -120,6 +121,13 @@ def _ours(request: Request, error: Exception) -> Response:
         return _defect(request, error)
     items = [{"pointer": p.pointer, "detail": p.message} for p in error.problems]
     return problem(request.url.path, status, error.code, error.message, items=items)
+
+
+def _storage(request: Request, error: Exception) -> Response:
+    structlog.get_logger().warning("storage_unavailable", error=str(error))
+    detail = "the file storage does not answer; try again in a while"
+    headers = {"Retry-After": "10"}
+    return problem(request.url.path, 503, NotServing.code, detail, headers=headers)
 
 
 def _validation(request: Request, error: Exception) -> Response:

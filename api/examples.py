@@ -7,6 +7,21 @@ from fastapi.openapi.models import Example
 _DATASET = "01990a6e-6c1f-7a52-b1a3-2f3f3c6d9a10"
 _TEACHER = "01990a71-02bd-7c60-9d55-5e0f7a1b4c22"
 
+CHANGE_EXAMPLES: dict[str, Example] = {
+    "first": {"summary": "Let it go before others", "value": {"priority": "high"}},
+    "elsewhere": {
+        "summary": "Move it to other workers, and ask for less",
+        "value": {"pool": "a100", "gpus": 1, "min_memory_mb": 0},
+    },
+}
+TEAM_EXAMPLES: dict[str, Example] = {
+    "vision": {
+        "summary": "Twice the share of others, at most 4 GPUs at once and 50 jobs waiting",
+        "value": {"weight": 2, "max_running_gpus": 4, "max_queued_jobs": 50},
+    },
+    "free": {"summary": "No limits", "value": {"weight": 1}},
+}
+
 JOB_EXAMPLES: dict[str, Example] = {
     "distill": {
         "summary": "Distil MobileNetV2 at half width, and measure what distillation gained",

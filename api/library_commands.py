@@ -11,9 +11,9 @@ import typer
 from pydantic import BaseModel
 
 from api.client import Client
+from api.command_options import Json
 from api.schemas import DatasetView, TeacherView
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 teacher = typer.Typer(no_args_is_help=True, help="Teachers.")
 

@@ -15,10 +15,23 @@ from api import errors, openapi
 from api.limits import BodyLimit, RequestId, SameSite
 from api.places import Places
 from api.readiness import readiness_checks
-from api.routes import artifacts, datasets, health, history, jobs, problem_pages, teachers, uploads
+from api.routes import (
+    artifacts,
+    datasets,
+    health,
+    history,
+    job_actions,
+    jobs,
+    problem_pages,
+    queue,
+    teachers,
+    teams,
+    uploads,
+    workers,
+)
 from api.services import Hints, Services
+from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
-from pgd_core.files.local import LocalFileStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
     SqlJobStore,
@@ -30,7 +43,20 @@ from pgd_core.store import (
 )
 from worker.queue import HintSender
 
-ROUTES = (jobs, history, artifacts, datasets, teachers, uploads, health, problem_pages)
+ROUTES = (
+    jobs,
+    job_actions,
+    history,
+    artifacts,
+    queue,
+    workers,
+    teams,
+    datasets,
+    teachers,
+    uploads,
+    health,
+    problem_pages,
+)
 ABANDONED_AFTER = timedelta(days=1)
 
 
@@ -65,6 +91,7 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
 
 
 def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
+    files = open_files(settings)
     return Services(
         settings=settings,
         jobs=SqlJobStore(engine, settings.scheduling_rules()),
@@ -72,9 +99,9 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         teams=SqlTeamStore(engine),
         workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
-        files=LocalFileStore(settings.data_folder / "files"),
+        files=files,
         hints=hints,
-        checks=readiness_checks(settings, engine),
+        checks=readiness_checks(settings, engine, files),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pgd_core.jobs.forecast import Place, Pool, forecast
 from pgd_core.jobs.protocols import Queue
@@ -16,6 +17,7 @@ FRESH_S = 1.0
 class Standing:
     """A pool, and the places of the jobs that wait in it."""
 
+    at: datetime
     pool: Pool
     places: tuple[Place, ...]  # next first
     by_job: dict[str, Place]
@@ -46,12 +48,16 @@ class Places:
         """The job's place; looked up anew when it came after the last forecast."""
         place = self.of_pool(pool).by_job.get(job_id)
         if place is None:
-            with self._lock:
-                self._known.pop(pool, None)
+            self.forget(pool)
             place = self.of_pool(pool).by_job.get(job_id)
         return place
+
+    def forget(self, pool: str) -> None:
+        """Look at the pool anew when next asked: somebody changed its order."""
+        with self._lock:
+            self._known.pop(pool, None)
 
     def _work_out(self, name: str) -> Standing:
         pool = self._queue.pool(name)
         places = tuple(forecast(pool))
-        return Standing(pool, places, {place.job: place for place in places})
+        return Standing(datetime.now(UTC), pool, places, {place.job: place for place in places})

@@ -12,16 +12,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from pgd_core.files.room import lack_of_room
+from pgd_core.jobs.protocols import FileStore
 from pgd_core.settings import Settings
 from pgd_core.store.migrate import alembic_config
 
 
-def readiness_checks(settings: Settings, engine: Engine) -> dict[str, Callable[[], str]]:
+def readiness_checks(
+    settings: Settings, engine: Engine, files: FileStore
+) -> dict[str, Callable[[], str]]:
     """The checks of /readyz, by name."""
     return {
         "database": lambda: _database(engine),
         "migrations": lambda: _migrations(engine),
         "redis": lambda: _redis(settings.resolved_redis_url()),
+        "storage": files.check,
         "disk": lambda: _disk(settings.data_folder, settings.min_free_bytes),
     }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Path as UrlPart
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pgd_core.jobs.job import JobState
-from pgd_core.jobs.machine import PRIORITIES, Needs, Placement
+from pgd_core.jobs.machine import PRIORITIES, Needs, Placement, PlacementChange
 from pgd_core.jobs.spec import DetectorSpec, Strict
 from pgd_core.jobs.teams import DEFAULT_TEAM
 
@@ -16,10 +16,13 @@ from pgd_core.jobs.teams import DEFAULT_TEAM
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
 ID = r"^[A-Za-z0-9-]{1,64}$"
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"  # of a pool or a team
+MOST = 2**31 - 1  # that the database's integers hold
 PriorityWord = Literal["low", "normal", "high"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
 ServerPath = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NO_CONTROL)]
+PoolOrTeam = Annotated[str, StringConstraints(pattern=NAME)]
 IdInUrl = Annotated[str, UrlPart(pattern=ID)]
+WorkerInUrl = Annotated[str, UrlPart(min_length=1, max_length=200, pattern=NO_CONTROL)]
 
 
 class PageQuery(Strict):
@@ -34,6 +37,8 @@ class JobsQuery(PageQuery):
 
     state: JobState | None = None
     kind: Literal["train", "distill", "evaluate", "analyse", "study"] | None = None
+    team: PoolOrTeam | None = None
+    pool: PoolOrTeam | None = None
 
 
 class SeriesQuery(Strict):
@@ -59,13 +64,63 @@ class SubmitQuery(Strict):
         "normal", description="A higher class goes first, and may stop and requeue a lower one."
     )
     gpus: int = Field(1, ge=1, le=256, description="Of one worker, all of them or none.")
-    min_memory_mb: int = Field(0, ge=0, le=2**31 - 1, description="Of each GPU, MiB.")
+    min_memory_mb: int = Field(0, ge=0, le=MOST, description="Of each GPU, MiB.")
 
     def placement(self, default_pool: str) -> Placement:
         """Where the job waits, for whom, and what it needs."""
         needs = Needs(self.gpus, self.min_memory_mb)
         pool = self.pool or default_pool
         return Placement(pool, self.team, PRIORITIES[self.priority], needs)
+
+
+class JobChange(Strict):
+    """What shall be different about a job's place in the queue; what is left out stays."""
+
+    priority: PriorityWord | None = Field(None, description="Of a running job too.")
+    pool: PoolOrTeam | None = None
+    team: PoolOrTeam | None = None
+    gpus: int | None = Field(None, ge=1, le=256, description="Of one worker, all of them or none.")
+    min_memory_mb: int | None = Field(None, ge=0, le=MOST, description="Of each GPU, MiB.")
+
+    @field_validator("*")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("null is no value here; leave the field out to keep what there is")
+        return value
+
+    @model_validator(mode="after")
+    def _something(self) -> JobChange:
+        if not self.model_fields_set:
+            raise ValueError(f"nothing to change; give one of {', '.join(JobChange.model_fields)}")
+        return self
+
+    def placement_change(self) -> PlacementChange:
+        """In the domain's words."""
+        priority = None if self.priority is None else PRIORITIES[self.priority]
+        return PlacementChange(self.pool, self.team, priority, self.gpus, self.min_memory_mb)
+
+
+class QueueQuery(Strict):
+    """Which part of the queue."""
+
+    pool: PoolOrTeam | None = Field(None, description="Only this one.")
+    after: int = Field(0, ge=0, le=MOST, description="`next_after` of the piece before.")
+    limit: int = Field(100, ge=1, le=1000, description="Waiting jobs of each pool.")
+
+
+class WorkersQuery(Strict):
+    """Which workers."""
+
+    gone_too: bool = Field(False, description="Those that stopped, too.")
+
+
+class TeamSettings(Strict):
+    """A team's weight and limits, all of them: a limit that is left out is none."""
+
+    weight: float = Field(gt=0, le=1000, description="Twice the weight, twice the GPU time.")
+    max_running_gpus: int | None = Field(None, ge=0, le=MOST, description="At once.")
+    max_queued_jobs: int | None = Field(None, ge=1, le=MOST, description="Waiting or paused.")
 
 
 class LogsQuery(Strict):

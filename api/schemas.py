@@ -7,12 +7,14 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pgd_core.jobs.event_words import sentence_of
 from pgd_core.jobs.forecast import Place, WaitReason
-from pgd_core.jobs.job import CheckState, Job, JobState
+from pgd_core.jobs.job import CheckState, Event, Job, JobState
 from pgd_core.jobs.machine import Priority
 from pgd_core.jobs.run import ProgressLine
 
 Item = TypeVar("Item")
+_NEVER_S = 1e9
 
 
 class View(BaseModel):
@@ -87,16 +89,20 @@ class JobView(View):
 
 def _waiting(stored: Job, place: Place | None) -> dict[str, Any]:
     if place is not None:
-        starts_in = place.starts_in_s
         return {
             "queue_position": place.position,
             "waits_because": place.reason,
             "waits_message": place.message,
-            "starts_at": None if starts_in is None else datetime.now(UTC) + timedelta(0, starts_in),
+            "starts_at": moment(datetime.now(UTC), place.starts_in_s),
         }
     if stored.state is JobState.PAUSED:
         return {"waits_because": WaitReason.PAUSED, "waits_message": "paused; resume it"}
     return {}
+
+
+def moment(now: datetime, in_s: float | None) -> datetime | None:
+    """So many seconds from now; None where nobody knows, or it is as good as never."""
+    return now + timedelta(seconds=in_s) if in_s is not None and in_s < _NEVER_S else None
 
 
 class CheckedSpec(BaseModel):
@@ -165,6 +171,15 @@ class EventView(View):
     kind: str
     by: str = Field(description="Who: a worker, the reconciler, the scheduler, or a caller.")
     data: dict[str, Any] = Field(description="Why, and with what.")
+    sentence: str = Field(
+        "", description="Who did what, and why, for people.", examples=["worker-1 started it"]
+    )
+
+    @classmethod
+    def of(cls, stored: Event) -> Self:
+        """The line with its sentence."""
+        view = cls.model_validate(stored)
+        return view.model_copy(update={"sentence": sentence_of(stored)})
 
 
 class MetricLine(ProgressLine):

@@ -1,12 +1,15 @@
 """`python -m api.serve`: the API as a process, set up by `PGD_` variables.
 
-With a file descriptor as argument it serves that listening socket, which survives a restart.
+It listens on `PGD_HOST` and `PGD_PORT`. With a file descriptor as argument it serves that listening
+socket instead, which survives a restart.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -16,7 +19,8 @@ from pgd_core.settings import Settings
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; then end with 0."""
+    signal.signal(signal.SIGTERM, _end)
     configure_logs()
     settings = Settings()
     config = uvicorn.Config(
@@ -29,6 +33,12 @@ def main(arguments: list[str]) -> None:
     )
     sockets = [socket.socket(fileno=int(arguments[0]))] if arguments else None
     uvicorn.Server(config).run(sockets=sockets)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # While it serves, uvicorn's own handler stops it in order; it then raises the signal again,
+    # which without this would end the process as if it had been killed.
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
+import structlog
 from fastapi import Depends, Request
 
 from api.places import Places
@@ -33,6 +34,14 @@ class Services:
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises
+
+    def wake(self, pool: str) -> None:
+        """Hint a pool's workers. It may fail: the job is stored, the reconciler hints again."""
+        try:
+            self.hints.send(pool)
+            self.jobs.hinted(pool)
+        except Exception as error:  # whatever the broker's client raises
+            structlog.get_logger().warning("hint_not_sent", pool=pool, error=str(error))
 
     def scratch_folder(self) -> Path:
         """Where half-arrived uploads lie."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +37,7 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    seen, said = 0, -1.0
+    seen, said, why = 0, -1.0, ""
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
         bar = bars.add_task(title, total=1.0, left="")
@@ -45,6 +46,9 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
             for line in lines:
                 if (text := _event(line)) is not None:
                     bars.console.print(f"  {title}: {text}", highlight=False)
+            if job.waits_because != "next" and job.waits_message not in ("", why):
+                why = job.waits_message
+                bars.console.print(f"  {title}: {waits(job)}", highlight=False, markup=False)
             bars.update(bar, completed=job.done, description=_doing(title, job), left=_left(job))
             if hidden and job.done >= said + 0.1:
                 said = job.done
@@ -109,6 +113,20 @@ def jobs_table(jobs: list[JobView]) -> Table:
     return table
 
 
+def waits(job: JobView) -> str:
+    """Where a job waits, until about when and why: "place 3, about 20:15, …"; "" if it does not."""
+    place = f"place {job.queue_position}" if job.queue_position is not None else ""
+    start = f"about {clock(job.starts_at)}" if job.starts_at is not None else ""
+    return ", ".join(part for part in (place, start, job.waits_message) if part)
+
+
+def clock(at: datetime) -> str:
+    """A time of day here, with the date unless it is today."""
+    local = at.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return f"{local:%H:%M}" if today else f"{local:%m-%d %H:%M}"
+
+
 def _numbers(found: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
     metrics, cost = found.get("metrics", {}), found.get("cost", {})
     return [
@@ -136,7 +154,8 @@ def _event(line: MetricLine) -> str | None:
 
 def _doing(title: str, job: JobView) -> str:
     if job.state == "queued" and job.queue_position is not None:
-        return f"{title}: queued, place {job.queue_position}"
+        start = f", about {clock(job.starts_at)}" if job.starts_at is not None else ""
+        return f"{title}: queued, place {job.queue_position}{start}"
     if job.state == "running" and job.kind == "study":
         return f"{title}: {job.progress.get('message', 'running')}"
     variant, epoch = job.progress.get("variant"), job.progress.get("epoch")

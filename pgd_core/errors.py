@@ -16,7 +16,12 @@
         ├── WeightsUnusable     bad_weights
         ├── TrainingDiverged    diverged
         ├── OutOfMemory         out_of_memory
+        ├── DiskFull            disk_full: with room again the run can go on
+        ├── ProcessLost         worker_lost: one of the run's processes was killed
         └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
+
+Beside the tree stands StorageUnavailable: like a full disk or a database that went away, it says
+nothing about the request or the job, and the same again may succeed.
 
 A message names the thing, its value and the way out. None of these knows HTTP or Celery.
 """
@@ -135,7 +140,23 @@ class OutOfMemory(RunFailed):
     code = "out_of_memory"
 
 
+class DiskFull(RunFailed):
+    """There is no room for what an attempt has to write."""
+
+    code = "disk_full"
+
+
+class ProcessLost(RunFailed):
+    """A process that the run is made of was killed: a loader's, or one of several trainers."""
+
+    code = "worker_lost"
+
+
 class StoppedBySignal(RunFailed):
     """Asked to stop; a checkpoint was written."""
 
     code = "stopped"
+
+
+class StorageUnavailable(OSError):
+    """The file store does not answer as it should; the same again may succeed."""

@@ -23,6 +23,14 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "", description="Celery's broker; default: the embedded server's socket in the data folder."
     )
+    files_url: str = Field(
+        "",
+        description="Where uploads, teachers and artifacts are kept; default: `files` in the data "
+        "folder. A folder that all machines share, or s3://BUCKET/PREFIX.",
+    )
+    files_cache_bytes: int = Field(
+        20 * 2**30, gt=0, description="Size of a machine's cache of files that lie in S3."
+    )
     dataset_roots: tuple[Path, ...] = Field(
         (), description="Folders that data sets may be registered from (JSON list)."
     )
@@ -56,6 +64,9 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
     max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
+    stall_s: float | None = Field(
+        900, gt=0, description="Time without a sign of life after which a trainer hangs."
+    )
     min_free_bytes: int = Field(
         2 * 2**30,
         ge=0,

@@ -7,15 +7,19 @@ import functools
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 import redis
 
 
@@ -109,6 +113,71 @@ def _postgres_server() -> PostgresServer:
 def postgres_url() -> str:
     """A new empty database."""
     return _postgres_server().new_database()
+
+
+@dataclass
+class S3Server:
+    """Moto's server, which speaks S3 and keeps its buckets in memory."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which boto3 finds it."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "tests-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def bucket(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        """A new empty bucket; boto3 finds the server for the length of the test."""
+        import boto3
+
+        for name, value in self.environment().items():
+            monkeypatch.setenv(name, value)
+        name = f"test-{uuid.uuid4().hex}"
+        client = boto3.session.Session().client("s3")
+        client.create_bucket(Bucket=name)
+        client.close()
+        return name
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def run_s3_server() -> Iterator[S3Server]:
+    """A running server without buckets; stopped at the end."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    server = S3Server(f"http://127.0.0.1:{port}", process)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert process.poll() is None, "the S3 server ended"
+            assert time.monotonic() < deadline, "the S3 server did not start"
+            time.sleep(0.01)
+        yield server
+    finally:
+        server.stop()
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import structlog
 from celery import Celery, signals
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.files.room import lack_of_room
 from pgd_core.jobs.machine import Device as Slot
 from pgd_core.jobs.machine import Worker
@@ -28,6 +28,7 @@ from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, migrate, open_engine
 from worker.app import worker_app
 from worker.devices import environment_of, find_devices, strangers, versions
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.presence import Presence
 from worker.processes import end_orphans
@@ -54,10 +55,18 @@ class Stores:
 
 def main() -> int:
     """Composition root; returns the exit code."""
-    configure_logs("worker")
-    settings = Settings()
+    settings = begin()
     with open_stores(settings) as stores:
         return run(settings, stores)
+
+
+def begin() -> Settings:
+    """The settings; logs go out as JSON, and what a dead worker left here has ended."""
+    configure_logs("worker")
+    swept = end_orphans()
+    if swept:
+        log.warning("orphans_ended", pids=swept)
+    return Settings()
 
 
 @contextlib.contextmanager
@@ -69,7 +78,7 @@ def open_stores(settings: Settings) -> Iterator[Stores]:
         yield Stores(
             SqlJobStore(engine, settings.scheduling_rules()),
             SqlLibraryStore(engine),
-            LocalFileStore(settings.data_folder / "files"),
+            open_files(settings),
             SqlWorkerStore(engine),
         )
     finally:
@@ -78,9 +87,6 @@ def open_stores(settings: Settings) -> Iterator[Stores]:
 
 def run(settings: Settings, stores: Stores, trainer: Sequence[str] = TRAINER) -> int:
     """Serve a pool until a signal says stop; returns the exit code."""
-    swept = end_orphans()
-    if swept:
-        log.warning("orphans_ended", pids=swept)
     devices = find_devices(cast(Device, settings.device), settings.slots)
     worker = this_worker(settings, devices)
     slots = Slots(devices, lambda free: strangers(free, ()))
@@ -92,6 +98,7 @@ def run(settings: Settings, stores: Stores, trainer: Sequence[str] = TRAINER) ->
         every_s=settings.heartbeat_s,
         trouble=lambda: options.trouble() or slots.trouble(),
         wake=runner.wake,
+        heard=SignOfLife(settings.data_folder, "worker").give,
     )
     redis_url = settings.resolved_redis_url()
     app = worker_app(redis_url, settings.pool, len(devices))
@@ -125,7 +132,11 @@ def runner_options(
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
-        limits=Limits(stop_grace_s=settings.stop_grace_s, max_duration_s=settings.max_duration_s),
+        limits=Limits(
+            stop_grace_s=settings.stop_grace_s,
+            max_duration_s=settings.max_duration_s,
+            stall_s=settings.stall_s,
+        ),
         trouble=lambda: lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes),
         trainer=trainer,
         environment=lambda used: environment_of(used, len(worker.devices)),

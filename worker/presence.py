@@ -28,9 +28,11 @@ class Presence:
         every_s: float,
         trouble: Callable[[], str],
         wake: Callable[[], None],  # jobs wait; called while not draining
+        heard: Callable[[], None] = lambda: None,  # the database took the heartbeat
     ) -> None:
         self._workers, self._worker = workers, worker
-        self._every_s, self._trouble, self._wake = every_s, trouble, wake
+        self._every_s, self._trouble = every_s, trouble
+        self._wake, self._heard = wake, heard
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="presence")
 
@@ -62,5 +64,6 @@ class Presence:
         except NotFound:
             self._workers.announce(self._worker)
             return
+        self._heard()
         if orders.waiting and not orders.drain and not trouble:
             self._wake()

@@ -17,8 +17,9 @@ from datetime import timedelta
 from types import FrameType
 
 import structlog
+from sqlalchemy import Engine
 
-from pgd_core.files import LocalFileStore
+from pgd_core.files import open_files
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
@@ -32,6 +33,7 @@ from pgd_core.store import (
     open_engine,
 )
 from worker.checks import Checker
+from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
@@ -45,6 +47,8 @@ _CHECK_EVERY_S = 1.0
 _DRIVE_EVERY_S = 2.0
 _SWEEP_EVERY_S = 3600.0
 
+Duty = tuple[str, Callable[[], object], float]
+
 log = structlog.get_logger()
 
 
@@ -57,21 +61,53 @@ def main() -> int:
         log.warning("orphans_ended", pids=swept)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
-    rules = settings.scheduling_rules()
-    jobs, files = SqlJobStore(engine, rules), LocalFileStore(settings.data_folder / "files")
-    queue, workers = SqlQueue(engine, rules), SqlWorkerStore(engine)
-    library, scratch = SqlLibraryStore(engine), settings.data_folder / "checks"
-    checker = Checker(library, files, scratch)
-    studies = StudyDriver(SqlStudyStore(engine), jobs, library, files, scratch)
     hints = HintSender(settings.resolved_redis_url())
-    rows, kept = SqlHousekeeping(engine), _retention(settings)
-    data_folder = settings.data_folder.resolve()
-    again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     stop = threading.Event()
+    checker = _checker(settings, engine)
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         checker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, asked)
+    log.info("reconciler_starts")
+    duties = [("checks", checker.check_all, _CHECK_EVERY_S), *_duties(settings, engine, hints)]
+    threads = [
+        threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
+        for name, step, every_s in duties
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hints.close()
+    engine.dispose()
+    return 0
+
+
+def _checker(settings: Settings, engine: Engine) -> Checker:
+    files = open_files(settings)
+    return Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
+
+
+def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]:
+    """What is done again and again beside the checks: name, step, seconds between."""
+    rules = settings.scheduling_rules()
+    jobs, files = SqlJobStore(engine, rules), open_files(settings)
+    queue, workers = SqlQueue(engine, rules), SqlWorkerStore(engine)
+    scratch = settings.data_folder / "checks"
+    studies = StudyDriver(SqlStudyStore(engine), jobs, SqlLibraryStore(engine), files, scratch)
+    rows, kept = SqlHousekeeping(engine), _retention(settings)
+    data_folder = settings.data_folder.resolve()
+    again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
+    sign = SignOfLife(data_folder, "reconciler")
+
+    def put_right() -> None:
+        for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
+            log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+        reconcile(jobs, hints, again_after)
+        sign.give()
 
     def drive() -> None:
         studies.advance_all()
@@ -79,30 +115,11 @@ def main() -> int:
             log.info("preempted", job=job.id, worker=job.worker)
         give_hints(jobs, hints, again_after)  # the next jobs start at once
 
-    def round_() -> None:
-        for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
-            log.warning("worker_lost", worker=worker.name, pool=worker.pool)
-        reconcile(jobs, hints, again_after)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, asked)
-    log.info("reconciler_starts")
-    beside = [
-        threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
-        for name, step, every_s in (
-            ("checks", checker.check_all, _CHECK_EVERY_S),
-            ("queue", drive, _DRIVE_EVERY_S),
-            ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
-        )
+    return [
+        ("reconcile", put_right, settings.reconcile_s),
+        ("queue", drive, _DRIVE_EVERY_S),
+        ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
     ]
-    for thread in beside:
-        thread.start()
-    repeat(round_, settings.reconcile_s, stop)
-    for thread in beside:
-        thread.join()
-    hints.close()
-    engine.dispose()
-    return 0
 
 
 def _retention(settings: Settings) -> Retention:

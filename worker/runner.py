@@ -80,7 +80,7 @@ class Runner:
         """Work in a thread of its own, if there is a device to work on."""
         self._woken = [thread for thread in self._woken if thread.is_alive()]
         if self._slots.usable() and not self._shutting_down.is_set():
-            thread = threading.Thread(target=self.work, name="woken")
+            thread = threading.Thread(target=self._work_woken, name="woken")
             self._woken.append(thread)
             thread.start()
 
@@ -95,6 +95,12 @@ class Runner:
         while not self._shutting_down.is_set() and self._run_next():
             done += 1
         return done
+
+    def _work_woken(self) -> None:
+        try:
+            self.work()
+        except Exception:  # a database that is down: the next heartbeat wakes again
+            log.exception("work_broke")
 
     def _run_next(self) -> bool:
         taken = self._claim()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import structlog
 
 from pgd_core.errors import LeaseLost
 from pgd_core.jobs.job import Claim, StopRequest
-from pgd_core.jobs.run import LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
+from pgd_core.jobs.run import ALIVE_FILE, LOG_FILE, PROGRESS_FILE, RUN_FILE, STOP_FILE
 from worker.lease import LeaseKeeper
 from worker.processes import end_members, marks
 from worker.progress import ProgressTail
@@ -31,6 +31,7 @@ class StopCause(Enum):
     PREEMPT = auto()
     SHUTDOWN = auto()
     MAX_DURATION = auto()
+    STALLED = auto()
 
 
 _CAUSES = {
@@ -47,6 +48,7 @@ class Limits:
     stop_grace_s: float = 30.0  # from being asked to stop to having written a checkpoint
     cancel_grace_s: float = 10.0  # the same of a job that is given up
     max_duration_s: float | None = None  # of an attempt
+    stall_s: float | None = 900.0  # without a sign of life, as in a native call that hangs
     poll_s: float = 0.2  # between two looks at the process
 
     def grace_s(self, cause: StopCause) -> float:
@@ -61,6 +63,7 @@ class Exit:
 
     code: int  # negative: the signal that ended it
     cause: StopCause | None  # why it was asked to stop, if it was
+    left: tuple[int, ...] = ()  # processes of it that survive even SIGKILL, as in a hung driver
 
 
 def supervise(
@@ -76,20 +79,23 @@ def supervise(
 
     Raises LeaseLost, the trainer killed, when the job may be another worker's.
     """
+    if lease.lost:  # as after being frozen on the way here
+        raise LeaseLost(f"the lease of attempt {claim.attempt} ran out before its trainer started")
     marker = f"{claim.job_id}/{claim.attempt}"
-    process = _start(trainer, folder, marker, environment)
-    gently_s = 2.0
+    # torchrun, when asked to stop, kills its processes after 30 s by itself.
+    patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{limits.stop_grace_s:.0f}"}
+    process = _start(trainer, folder, marker, {**environment, **patience})
+    gently_s = 0.0
     try:
-        return _watch(process, folder, claim, lease, limits, shutting_down)
-    except LeaseLost:
-        gently_s = 0.0
-        raise
+        ended = _watch(process, folder, claim, lease, limits, shutting_down)
+        gently_s = 2.0
     finally:
         left = end_members(marker, process.pid, gently_s=gently_s)
         if left:
             log.error("processes_survive_sigkill", pids=left)
         else:
             process.wait()
+    return replace(ended, left=tuple(left))
 
 
 def log_end(folder: Path, lines: int = 20) -> str:
@@ -106,8 +112,9 @@ def log_end(folder: Path, lines: int = 20) -> str:
 def _start(
     trainer: Sequence[str], folder: Path, marker: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    # The trainer knows no database: our own settings, with their passwords, stay here.
-    inherited = {name: v for name, v in os.environ.items() if not name.startswith("PGD_")}
+    # The trainer knows no database and no file store: our own settings, with their passwords, and
+    # the storage's keys stay here.
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("PGD_", "AWS_"))}
     with (folder / LOG_FILE).open("ab") as output:
         return subprocess.Popen(
             [*trainer, str(folder / RUN_FILE), str(folder)],
@@ -129,7 +136,7 @@ def _watch(
     shutting_down: Callable[[], bool],
 ) -> Exit:
     tail = ProgressTail(folder / PROGRESS_FILE)
-    started_at = time.monotonic()
+    started_at, pulse = time.monotonic(), Pulse(folder / ALIVE_FILE)
     cause: StopCause | None = None
     patient_until = float("inf")
     while (code := _wait(process, limits.poll_s)) is None:
@@ -137,7 +144,7 @@ def _watch(
         if lease.lost:
             raise LeaseLost(f"the lease of attempt {claim.attempt} could not be renewed in time")
         if cause is None:
-            cause = _cause_to_stop(lease, limits, started_at, shutting_down)
+            cause = _cause_to_stop(lease, limits, started_at, pulse, shutting_down)
             if cause is not None:
                 log.info("trainer_asked_to_stop", cause=cause.name)
                 _ask_to_stop(process, folder)
@@ -162,6 +169,7 @@ def _cause_to_stop(
     lease: LeaseKeeper,
     limits: Limits,
     started_at: float,
+    pulse: Pulse,
     shutting_down: Callable[[], bool],
 ) -> StopCause | None:
     if lease.stop_requested is not None:
@@ -170,7 +178,28 @@ def _cause_to_stop(
         return StopCause.SHUTDOWN
     if limits.max_duration_s is not None and time.monotonic() - started_at > limits.max_duration_s:
         return StopCause.MAX_DURATION
+    if limits.stall_s is not None and pulse.silent_s() > limits.stall_s:
+        return StopCause.STALLED
     return None
+
+
+class Pulse:
+    """How long a trainer has shown no sign of life, by this machine's clock alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seen: int | None = None
+        self._seen_at = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Seconds since the file changed last, or since the start."""
+        try:
+            changed = self._file.stat().st_mtime_ns
+        except FileNotFoundError:
+            changed = None
+        if changed != self._seen:
+            self._seen, self._seen_at = changed, time.monotonic()
+        return time.monotonic() - self._seen_at
 
 
 def _ask_to_stop(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pgd_core.errors import PgdError
+from pgd_core.files.full_disk import free_mib, lacks_room
 from pgd_core.jobs.job import Reason
-from pgd_core.jobs.run import OUTCOME_FILE, Outcome
+from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, Outcome
 from worker.supervisor import Exit, StopCause, log_end
 
 
@@ -30,7 +32,12 @@ _REASON_OF_CAUSE = {
     StopCause.PREEMPT: Reason.PREEMPTED,
     StopCause.SHUTDOWN: Reason.STOPPED,
     StopCause.MAX_DURATION: Reason.MAX_DURATION,
+    StopCause.STALLED: Reason.STALLED,
 }
+
+_NEXT_TO_NO_ROOM_MIB = 1.0
+# In torchrun's report: the process that ended first. The others it has ended itself.
+_KILLED_ONE = re.compile(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", re.DOTALL)
 
 
 def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
@@ -39,13 +46,21 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
     if outcome is not None and outcome.status == "succeeded":
         return Verdict(Reason.COMPLETED, outcome.message, outcome.result)
     if ended.cause is not None and not _failed_by_itself(outcome, ended.cause):
-        return Verdict(_REASON_OF_CAUSE[ended.cause], _what_was_asked(ended.cause, outcome))
+        said = _what_was_asked(ended.cause, outcome)
+        return Verdict(_REASON_OF_CAUSE[ended.cause], f"{said}; {_what_is_left(ended)}")
     if outcome is not None:
         return Verdict(_reason(outcome), outcome.message)
+    if ended.code == NO_ROOM_EXIT or free_mib(folder) < _NEXT_TO_NO_ROOM_MIB:
+        left = f"{free_mib(folder):.1f} MiB free on the disk of {folder}"
+        return Verdict(Reason.DISK_FULL, f"the trainer could not write how it ended: {left}")
     if ended.code < 0:
         name = signal.Signals(-ended.code).name
         hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
         return Verdict(Reason.WORKER_LOST, f"the trainer was ended by {name}{hint}")
+    if killed := _KILLED_ONE.search(log_end(folder, lines=100)):
+        return Verdict(
+            Reason.WORKER_LOST, f"one of the trainer's processes was ended by {killed[1]}"
+        )
     last_words = f"the trainer ended with code {ended.code} and no outcome; its log ends:"
     return Verdict(Reason.INTERNAL_ERROR, f"{last_words}\n{log_end(folder)}")
 
@@ -53,9 +68,11 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
 def verdict_of_error(error: Exception) -> Verdict:
     """Of an attempt that broke outside its trainer.
 
-    What is not one of our errors, such as a full disk or a database that went away, says nothing
-    about the job: it is tried again like one whose worker was lost.
+    What is not one of our errors, such as a database that went away, says nothing about the job: it
+    is tried again like one whose worker was lost.
     """
+    if lacks_room(error):
+        return Verdict(Reason.DISK_FULL, f"the worker's disk is full: {error}")
     if isinstance(error, PgdError):
         known = error.code in set(Reason)
         return Verdict(Reason(error.code) if known else Reason.INTERNAL_ERROR, error.message)
@@ -81,10 +98,18 @@ def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
         StopCause.PREEMPT: "gave its GPUs to a job of higher class",
         StopCause.SHUTDOWN: "the worker shut down",
         StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
+        StopCause.STALLED: "the trainer hung: it showed no sign of life for too long",
     }[cause]
     if outcome is None:
         return f"{asked}; the trainer ended without a last checkpoint"
     return asked
+
+
+def _what_is_left(ended: Exit) -> str:
+    if not ended.left:
+        return "none of its processes is left"
+    pids = ", ".join(map(str, ended.left))
+    return f"its processes {pids} survive SIGKILL and may hold memory: look at the machine"
 
 
 def _reason(outcome: Outcome) -> Reason:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi import Path as UrlPart
 from fastapi.responses import FileResponse, Response
 
-from api.downloads import ArtifactResponse, not_modified
+from api.downloads import content_of, not_modified
 from api.openapi import problems
 from api.requests import NO_CONTROL, IdInUrl
 from api.schemas import ArtifactView, Page
@@ -34,7 +34,8 @@ def list_artifacts(job_id: IdInUrl, services: ServicesDep) -> Page[ArtifactView]
         200: {"content": {"application/octet-stream": _BINARY}},
         206: {"description": "The range asked for."},
         304: {"description": "The caller has it already."},
-        **problems(400, 404, 416),
+        307: {"description": "A link to the storage that holds the file, valid for ten minutes."},
+        **problems(400, 404, 416, 503),
     },
 )
 def download_artifact(
@@ -44,4 +45,4 @@ def download_artifact(
     artifact = services.jobs.artifact(job_id, name)
     if (answer := not_modified(artifact, request)) is not None:
         return answer
-    return ArtifactResponse(artifact, services.files.path(artifact.key))
+    return content_of(artifact, request, services.files)

@@ -22,7 +22,7 @@ async def livez() -> Health:
 
 @router.get("/readyz", responses=problems(503))
 def readyz(services: ServicesDep) -> Health:
-    """Database, migrations, Redis and disk. Jobs are accepted while Redis is down, and wait."""
+    """Whether every part answers. Jobs are accepted while Redis is down, and wait."""
     found: dict[str, str] = {}
     failed: list[FieldProblem] = []
     for name, check in services.checks.items():

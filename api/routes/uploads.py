@@ -13,7 +13,7 @@ from api.schemas import UploadView
 from api.services import ServicesDep
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-_ERRORS: Responses = problems(400, 403, 413, 507)
+_ERRORS: Responses = problems(400, 403, 413, 503, 507)
 _BODY = {
     "requestBody": {
         "required": True,

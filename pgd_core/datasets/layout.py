@@ -84,5 +84,9 @@ class CocoSplit:
 def write_text_whole(path: Path, text: str) -> None:
     """Writes beside the target and renames, so that no reader sees half a file."""
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)  # a disk that is full must not stay so
+        raise

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -15,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from pgd_core.errors import Forbidden, NotFound
+from pgd_core.errors import NotFound, StorageUnavailable
+from pgd_core.files.keys import checked_key, is_part
+from pgd_core.files.measure import CHUNK_BYTES, measure
 from pgd_core.jobs.protocols import StoredFile
 
-_CHUNK = 2**20
 _UNFINISHED = ".unfinished-"
-_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
 class LocalFileStore:
@@ -37,7 +35,7 @@ class LocalFileStore:
         target = self._place(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         with source.open("rb") as file:
-            size, sha256 = _measure(file)
+            size, sha256 = measure(file)
             os.fchmod(file.fileno(), 0o644)
             os.utime(file.fileno())  # its age is its time in the store
             os.fsync(file.fileno())
@@ -63,7 +61,9 @@ class LocalFileStore:
     def keys(self, folder: str) -> Sequence[str]:
         place = self._place(folder)
         found = place.iterdir() if place.is_dir() else ()
-        return sorted(f"{folder}/{path.name}" for path in found if _PART.fullmatch(path.name))
+        return sorted(
+            f"{folder}/{path.name}" for path in found if is_part(path.name) and path.is_file()
+        )
 
     def delete(self, key: str) -> None:
         """A file that is not there is deleted already."""
@@ -72,7 +72,7 @@ class LocalFileStore:
     def walk(self, folder: str) -> Iterator[StoredFile]:
         for path in _files_below(self._place(folder)):
             key = path.relative_to(self._root).as_posix()
-            if not all(_PART.fullmatch(part) for part in key.split("/")):
+            if not all(is_part(part) for part in key.split("/")):
                 continue
             with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
                 found = path.stat()
@@ -90,13 +90,16 @@ class LocalFileStore:
                         freed += found.st_size
         return freed
 
+    def link(self, key: str, filename: str, media_type: str, valid_for: timedelta) -> None:  # noqa: ARG002
+        checked_key(key)
+
+    def check(self) -> str:
+        if not (self._root.is_dir() and os.access(self._root, os.W_OK | os.X_OK)):
+            raise StorageUnavailable(f"{self._root} is no folder that can be written to")
+        return "the folder can be written to"
+
     def _place(self, key: str) -> Path:
-        if not all(_PART.fullmatch(part) for part in key.split("/")):
-            raise Forbidden(
-                f"{key!r} is no key of a file: parts of letters, digits, '.', '_' and '-', none "
-                "beginning with '.', joined by '/'"
-            )
-        return self._root / key
+        return self._root / checked_key(key)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -104,21 +107,12 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
-def _measure(file: BinaryIO) -> tuple[int, str]:
-    """Size in bytes, and sha256."""
-    digest, size = hashlib.sha256(), 0
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-    return size, digest.hexdigest()
-
-
 def _copy(source: Path, target: Path) -> None:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=_UNFINISHED)
     unfinished = Path(name)
     try:
         with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
-            shutil.copyfileobj(reader, writer, _CHUNK)
+            shutil.copyfileobj(reader, writer, CHUNK_BYTES)
             os.fchmod(writer.fileno(), 0o644)
             writer.flush()
             os.fsync(writer.fileno())

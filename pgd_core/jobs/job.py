@@ -63,7 +63,9 @@ class Reason(StrEnum):
     STOPPED = "stopped"  # the worker shuts down; a checkpoint was written
     PREEMPTED = "preempted"
     WORKER_LOST = "worker_lost"  # lease ran out, or the trainer died without a word
+    STALLED = "stalled"  # the trainer hung
     OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
     BAD_DATASET = "bad_dataset"
     BAD_TEACHER = "bad_teacher"
     BAD_WEIGHTS = "bad_weights"
@@ -101,7 +103,9 @@ ENDINGS: dict[Reason, Ending] = {
     Reason.STOPPED: Ending(JobState.QUEUED, counts_as_attempt=False),
     Reason.PREEMPTED: Ending(JobState.QUEUED, counts_as_attempt=False),
     Reason.WORKER_LOST: Ending(JobState.QUEUED),
+    Reason.STALLED: Ending(JobState.QUEUED),
     Reason.OUT_OF_MEMORY: Ending(JobState.FAILED),
+    Reason.DISK_FULL: Ending(JobState.QUEUED),
     Reason.BAD_DATASET: Ending(JobState.FAILED),
     Reason.BAD_TEACHER: Ending(JobState.FAILED),
     Reason.BAD_WEIGHTS: Ending(JobState.FAILED),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
@@ -58,6 +58,23 @@ class Placement:
     team: str = "default"
     priority: Priority = Priority.NORMAL
     needs: Needs = Needs()
+
+
+@dataclass(frozen=True)
+class PlacementChange:
+    """What shall be different about a job's placement; None: as it is."""
+
+    pool: str | None = None
+    team: str | None = None
+    priority: Priority | None = None
+    gpus: int | None = None
+    min_memory_mb: int | None = None
+
+    def of(self, old: Placement) -> Placement:
+        """The placement with the change."""
+        asked = {name: new for name, new in asdict(self).items() if new is not None}
+        needs = {name: asked.pop(name) for name in ("gpus", "min_memory_mb") if name in asked}
+        return replace(old, **asked, needs=replace(old.needs, **needs))
 
 
 class WorkerState(StrEnum):

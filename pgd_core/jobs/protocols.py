@@ -25,7 +25,7 @@ from pgd_core.jobs.job import (
     Teacher,
     Upload,
 )
-from pgd_core.jobs.machine import Offer, Placement, Worker
+from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
 from pgd_core.jobs.teams import Team
@@ -98,7 +98,7 @@ class JobStore(Protocol):
         """Failed or cancelled: queued again with all its attempts, going on from the newest
         checkpoint; a study asks for what failed anew."""
 
-    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+    def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
 
     # A worker's side
@@ -285,6 +285,13 @@ class FileStore(Protocol):
         """Of the files that lie right in the folder."""
 
     def delete(self, key: str) -> None: ...
+
+    def link(self, key: str, filename: str, media_type: str, valid_for: timedelta) -> str | None:
+        """Where anyone may download the file for a while, without this service; None where the
+        store has no such links."""
+
+    def check(self) -> str:
+        """That the store serves, in a few words; raises where it does not."""
 
     def walk(self, folder: str) -> Iterator[StoredFile]:
         """Every whole file at any depth below the folder, in no certain order; what is put or

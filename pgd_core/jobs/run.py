@@ -2,6 +2,7 @@
 
     FOLDER/run.json        in: RunSpec
     FOLDER/stop            in: once it exists, write a checkpoint and end
+    FOLDER/alive           out: touched as the trainer works, at most once a second
     FOLDER/progress.jsonl  out: one `ProgressLine` a line
     FOLDER/work/           out: checkpoints to resume from
     FOLDER/outputs/        out: what is published; complete only with outcome `succeeded`
@@ -21,9 +22,11 @@ from pgd_core.jobs.spec import DetectorSpec, JobSpec, Strict, TrainJob
 
 RUN_FILE = "run.json"
 STOP_FILE = "stop"
+ALIVE_FILE = "alive"
 PROGRESS_FILE = "progress.jsonl"
 OUTCOME_FILE = "outcome.json"
 LOG_FILE = "trainer.log"
+NO_ROOM_EXIT = 4  # of a trainer whose disk has no room even for the outcome
 OUTPUTS_FOLDER = "outputs"
 WORK_FOLDER = "work"
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pgd_core.jobs.machine import Device, Needs, Priority, fits
@@ -61,6 +61,7 @@ class Waiting:
     priority: Priority
     needs: Needs
     kind: str = ""
+    name: str = field(default="", compare=False)  # for people
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Running:
     claimed_at: datetime
     ends_in_s: float | None  # expected; None: nobody knows
     stopping: bool = False  # asked to stop: its devices come free soon
+    kind: str = field(default="", compare=False)  # for people, and so is its name
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
     query = select(
         JobRow.id,
         JobRow.kind,
+        JobRow.name,
         JobRow.team,
         JobRow.priority,
         JobRow.worker,
@@ -163,6 +164,8 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
             row.claimed_at,
             _ends_in_s(row, durations),
             stopping=row.stop_requested is not None,
+            kind=row.kind,
+            name=row.name,
         )
         for row in session.execute(query)
     ]
@@ -170,21 +173,27 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
 
 def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    eta_s, at = row.progress.get("eta_s"), row.progress.get("at")
-    if eta_s is not None and at is not None:
-        said = datetime.fromisoformat(at)
-        age_s: float = (
-            row.now - (said if said.tzinfo else said.replace(tzinfo=UTC))
-        ).total_seconds()
+    eta_s, said = row.progress.get("eta_s"), _moment(row.progress.get("at"))
+    if eta_s is not None and said is not None:
+        age_s: float = (row.now - said).total_seconds()
         return max(0.0, float(eta_s) - max(0.0, age_s))
     lasts_s = durations.get(row.kind)
     return None if lasts_s is None else max(0.0, lasts_s - float(row.runs_s))
 
 
+def _moment(text: str | None) -> datetime | None:
+    """What a trainer wrote as a time; None where it is none: its fault holds up nobody else."""
+    try:
+        said = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
+
+
 def _of_waiting(job: Any) -> tuple[Any, ...]:
-    return job.id, job.team, job.priority, job.gpus, job.min_memory_mb, job.kind
+    return job.id, job.team, job.priority, job.gpus, job.min_memory_mb, job.kind, job.name
 
 
 def _waiting(row: Row[Any]) -> Waiting:
     needs = Needs(row.gpus, row.min_memory_mb)
-    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind)
+    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.name)

@@ -20,7 +20,7 @@ from pgd_core.jobs.job import (
     Reason,
     StopRequest,
 )
-from pgd_core.jobs.machine import Placement
+from pgd_core.jobs.machine import Placement, PlacementChange
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import JobHistory
@@ -126,9 +126,10 @@ class JobRequests(JobHistory):
             add_event(session, job_id, "retried", data, by=by)
             return again
 
-    def change(self, job_id: str, placement: Placement, *, by: str = "") -> Job:
+    def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         with writing(self._engine) as session:
             job = locked_job(session, job_id)
+            placement = change.of(job.placement)
             changed = _changes(job.placement, placement)
             movable = ("priority",) if job.state in LEASED_STATES else tuple(changed)
             if job.state not in (*_WAITING, *LEASED_STATES) or set(changed) - set(movable):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import NotFound
@@ -32,6 +33,13 @@ class SqlTeamStore:
         max_running_gpus: int | None,
         max_queued_jobs: int | None,
     ) -> Team:
+        limits = {"max_running_gpus": max_running_gpus, "max_queued_jobs": max_queued_jobs}
+        try:
+            return self._put(name, weight, limits)
+        except IntegrityError:  # somebody else made it just now
+            return self._put(name, weight, limits)
+
+    def _put(self, name: str, weight: float, limits: dict[str, int | None]) -> Team:
         with writing(self._engine) as session:
             row = session.get(TeamRow, name, with_for_update=True)
             if row is None:
@@ -39,7 +47,8 @@ class SqlTeamStore:
                 row = TeamRow(name=name, used_gpu_s=0.0, used_at=now, created_at=now)
                 session.add(row)
             row.weight = weight
-            row.max_running_gpus, row.max_queued_jobs = max_running_gpus, max_queued_jobs
+            row.max_running_gpus = limits["max_running_gpus"]
+            row.max_queued_jobs = limits["max_queued_jobs"]
             session.flush()
             session.refresh(row)
             return team_of(row)

@@ -1,23 +1,26 @@
 """The trainer: `python -m pgd_core.training spec.json FOLDER`, or the same under torchrun.
 
 Reads a `RunSpec`, fills FOLDER as `pgd_core.jobs.run` says. Exit status: 0 succeeded, 1 failed,
-3 stopped with a checkpoint; `outcome.json` has the reason.
+3 stopped with a checkpoint; `outcome.json` has the reason. 4: there was no room even for that.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pgd_core.errors import InvalidSpec, PgdError, RunFailed, StoppedBySignal
-from pgd_core.jobs.run import OUTCOME_FILE, Outcome, RunSpec
+from pgd_core.errors import InvalidSpec, PgdError, ProcessLost, RunFailed, StoppedBySignal
+from pgd_core.files.full_disk import disk_full, lacks_room
+from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, Outcome, RunSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -28,14 +31,26 @@ def main() -> int:
     parser.add_argument("spec", type=Path, help="a RunSpec as JSON")
     parser.add_argument("folder", type=Path, help="where everything is written")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return _run(arguments.spec, arguments.folder)
+    except OSError as error:
+        if lacks_room(error):
+            return NO_ROOM_EXIT
+        raise
+
+
+def _run(spec: Path, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
     rank = int(os.environ.get("RANK", "0"))
     if rank == 0:
-        (arguments.folder / OUTCOME_FILE).unlink(missing_ok=True)
-    outcome = _attempt(arguments.spec, arguments.folder)
+        (folder / OUTCOME_FILE).unlink(missing_ok=True)
+    outcome = _attempt(spec, folder)
     if rank == 0 or outcome.status == "failed":
-        _leave(outcome, arguments.folder, rank)
-    print(f"{outcome.status}: {outcome.message or outcome.reason}", flush=True)  # noqa: T201
+        _leave(outcome, folder, rank)
+    with _log_may_be_full():
+        print(f"{outcome.status}: {outcome.message or outcome.reason}", flush=True)  # noqa: T201
+    if outcome.status == "stopped" and rank > 0:
+        return 0  # torchrun would end the first process, which is still writing the outcome
     return EXIT[outcome.status]
 
 
@@ -51,23 +66,55 @@ def _attempt(spec: Path, folder: Path) -> Outcome:
         )
     except StoppedBySignal as error:
         return Outcome(status="stopped", reason=error.code, message=error.message)
-    except PgdError as error:
-        traceback.print_exc()
+    except Exception as error:
+        with _log_may_be_full():
+            traceback.print_exc()
+        return _failure(error, folder)
+
+
+def _failure(error: Exception, folder: Path) -> Outcome:
+    if lacks_room(error):
+        error = disk_full(folder, error)
+    if isinstance(error, PgdError):
         code = error.code if isinstance(error, RunFailed | InvalidSpec) else "internal_error"
         return Outcome(status="failed", reason=code, message=error.message)
-    except Exception as error:
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
-        return Outcome(status="failed", reason="internal_error", message=message)
+    message = f"{type(error).__name__}: {error}"
+    return Outcome(status="failed", reason="internal_error", message=message)
+
+
+@contextlib.contextmanager
+def _log_may_be_full() -> Iterator[None]:
+    """Last words that the log has no room for change nothing about the outcome."""
+    try:
+        yield
+    except OSError as error:
+        if not lacks_room(error):
+            raise
 
 
 def _leave(outcome: Outcome, folder: Path, rank: int) -> None:
-    """Write the outcome, unless another process has told the cause: ours is its consequence."""
-    if (folder / OUTCOME_FILE).exists():
+    """Write the outcome, unless another process has told the cause: ours is its consequence.
+
+    That another process was lost is never the cause where that process has told one, now or later.
+    """
+    path = folder / OUTCOME_FILE
+    is_consequence = outcome.reason == ProcessLost.code
+    if path.exists() and (is_consequence or not _tells_of_loss(path)):
         return
     tmp = folder / f".{OUTCOME_FILE}.{rank}.tmp"
-    tmp.write_text(outcome.model_dump_json(), encoding="utf-8")
-    tmp.replace(folder / OUTCOME_FILE)
+    try:
+        tmp.write_text(outcome.model_dump_json(), encoding="utf-8")
+        if is_consequence:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(tmp)  # never over another's
+        else:
+            tmp.replace(path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def _tells_of_loss(path: Path) -> bool:
+    return Outcome.model_validate_json(path.read_bytes()).reason == ProcessLost.code
 
 
 def _read(spec: Path) -> RunSpec:

@@ -109,13 +109,12 @@ def _look_at_all(context: Context, job: AnalyseJob) -> Notes:
     )
     ids, chosen = category_ids(files.val_annotations), _chosen(files.val_annotations, job.pictures)
     notes, pace = Notes(), _Pace(context.reporter, len(cast(Any, loader.dataset)))
-    for batch in loader:
+    for batch in context.stop.heard_between(loader):
         look = look_at(context.teacher, batch, _xi(job))
         notes.objects += object_rows(look, files.classes)
         _note_findings(notes, context.teacher, job, look, ids)
         _draw(notes, job, look, chosen)
         pace.after(len(look.samples))
-        context.stop.check_alone()
     return notes
 
 

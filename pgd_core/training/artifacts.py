@@ -20,10 +20,11 @@ from pgd_core.detectors import operators, timm_backbone
 from pgd_core.detectors.build import detector_config
 from pgd_core.jobs.run import OUTPUTS_FOLDER, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import DetectorSpec
-from pgd_core.training.checkpoints import sha256_of, write_atomically
+from pgd_core.training.best import WEIGHTS
+from pgd_core.training.checkpoints import save_tensors, sha256_of, write_atomically
 from pgd_core.training.data import val_pipeline
 from pgd_core.training.models import trained_spec
-from pgd_core.training.variant import WEIGHTS, Variant
+from pgd_core.training.variant import Variant
 
 NAMES = {  # of a variant's files
     "detector": "detector",
@@ -69,6 +70,21 @@ def write_outputs(
     outputs = to / OUTPUTS_FOLDER
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(parents=True)
+    try:
+        _fill(run, variants, result, to, more)
+    except BaseException:
+        shutil.rmtree(outputs)  # half of them are none, and a disk that is full must not stay so
+        raise
+
+
+def _fill(
+    run: RunSpec,
+    variants: list[Variant],
+    result: dict[str, Any],
+    to: Path,
+    more: Iterable[Path],
+) -> None:
+    outputs = to / OUTPUTS_FOLDER
     for variant in variants:
         name = NAMES[variant.name]
         weights = to / WORK_FOLDER / variant.name / WEIGHTS
@@ -91,7 +107,7 @@ def write_detector(
     shutil.copy(weights, outputs / f"{name}.safetensors")
     meta = {"dataset_meta": {"classes": run.dataset.classes}}
     checkpoint = {"state_dict": load_file(weights), "meta": meta}
-    write_atomically(outputs / f"{name}.pth", lambda tmp: torch.save(checkpoint, tmp))
+    save_tensors(checkpoint, outputs / f"{name}.pth")
     config = inference_config(run, spec)
     more = FOR_TIMM if spec.backbone.timm_name is not None else ""
     text = HEADER.format(name=name, more=more) + config.pretty_text

@@ -81,10 +81,11 @@ def _found(
     """What a model finds in these pictures alone."""
     images = [image for image in content["images"] if image["id"] in image_ids]
     few = folder / "compared.json"
-    few.write_text(json.dumps({**content, "images": images, "annotations": []}))
+    text = json.dumps({**content, "images": images, "annotations": []})
+    write_atomically(few, lambda tmp: tmp.write_text(text))
     files = run.dataset.model_copy(update={"val_annotations": few})
     loader = val_loader(files, run.job.input, batch_size=1, workers=0)
-    detections = predict(model, loader, category_ids(few), lambda: None)
+    detections = predict(model, loader, category_ids(few))
     return {each.image_id: each.above(SHOWN_FROM) for each in detections}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pgd_core.datasets.prepared import write_prepared
 from pgd_core.errors import DatasetUnusable
+from pgd_core.files.full_disk import lacks_room
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.jobs.spec import InputSpec
 from pgd_core.training.sampling import Pictures, ResumableBatches, SeededPictures
@@ -39,6 +43,8 @@ def with_prepared_annotations(files: DatasetFiles, folder: Path) -> DatasetFiles
                 if rows and split == "val":
                     shutil.copyfile(source, rows)
             except (OSError, ValueError, KeyError, TypeError) as error:
+                if lacks_room(error):
+                    raise
                 raise DatasetUnusable(
                     f"annotations {source} cannot be read any more ({type(error).__name__}: "
                     f"{error}); restore them, or register the data set anew"
@@ -163,3 +169,16 @@ def _quiet_worker(worker_id: int) -> None:
     """One thread a worker; the seeds come with every picture."""
     worker_init_fn(worker_id, num_workers=1, rank=0, seed=0, disable_subprocess_warning=True)
     torch.set_num_threads(1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_the_trainer_says, daemon=True).start()
+
+
+def _end_when_the_trainer_says() -> None:
+    """Heed SIGTERM from the trainer alone.
+
+    Who sends it to a whole process group (torchrun, systemd) means the trainer, which needs its
+    loaders for the step that it is in. They end with it in any case.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

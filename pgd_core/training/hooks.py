@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,12 @@ from torch import Tensor, nn
 
 from pgd_core.errors import StoppedBySignal, TrainingDiverged
 from pgd_core.jobs.methods import METHODS
+from pgd_core.training.agreement import agree
 from pgd_core.training.checkpoints import save_checkpoint
 from pgd_core.training.loop import snapshot
 from pgd_core.training.progress import Reporter
 from pgd_core.training.schedule import Schedule
+from pgd_core.training.stopping import StopRequest
 
 LINES_PER_RUN = 200  # about how many progress lines a run writes
 _OF_METHODS = tuple(f"loss_{name}_" for name in METHODS)
@@ -111,7 +112,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
 
     def __init__(
         self,
-        folder: Path,
+        save: Callable[[Runner], None],
         reporter: Reporter,
         variant: str,
         schedule: Schedule,
@@ -119,12 +120,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
         was_measured: Callable[[int], bool],
         on_metrics: Callable[[int, dict[str, Any]], None],
     ) -> None:
-        self.folder, self.reporter, self.variant, self.schedule = (
-            folder,
-            reporter,
-            variant,
-            schedule,
-        )
+        self.save, self.reporter, self.variant, self.schedule = save, reporter, variant, schedule
         self.measure, self.was_measured, self.on_metrics = measure, was_measured, on_metrics
 
     def before_train(self, runner: Runner) -> None:
@@ -137,7 +133,7 @@ class ValidationHook(Hook):  # type: ignore[misc]
         """Save, measure, tell."""
         if self.schedule.validates(runner.iter):
             _refuse_broken_weights(runner.model, self.variant, runner.iter)
-            save_step(runner, self.folder)
+            self.save(runner)
             self._validate(runner.iter)
 
     def _validate(self, step: int) -> None:
@@ -166,58 +162,19 @@ class StopHook(Hook):  # type: ignore[misc]
 
     priority = "LOWEST"
 
-    def __init__(self, folder: Path, stop: StopRequest) -> None:
-        self.folder, self.stop = folder, stop
+    def __init__(self, save: Callable[[Runner], None], stop: StopRequest) -> None:
+        self.save, self.stop = save, stop
 
     def after_train_iter(self, runner: Runner, **_: Any) -> None:
         """All processes stop at the same step."""
         if not self.stop.agreed():
             return
-        save_step(runner, self.folder)
+        self.save(runner)
         raise StoppedBySignal(f"stopped after step {runner.iter}, with a checkpoint")
 
 
-class StopRequest:
-    """A stop file, SIGTERM or SIGINT; remembered until the next step ends."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.signalled = False
-
-    def listen(self) -> None:
-        """Take SIGTERM and SIGINT as requests."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._remember)
-
-    def _remember(self, _number: int, _frame: Any) -> None:
-        self.signalled = True
-
-    def agreed(self) -> bool:
-        """Whether any of the processes was asked."""
-        return agree(self.signalled or self.file.exists(), "max")
-
-    def check(self) -> None:
-        """Between two parts of a job: raise StoppedBySignal if asked."""
-        if self.agreed():
-            raise StoppedBySignal("stopped between two parts of the job")
-
-    def check_alone(self) -> None:
-        """The same where processes are not in step: several go on to the next `check`."""
-        if dist.get_world_size() == 1 and self.agreed():
-            raise StoppedBySignal("stopped during a validation, which is made again")
-
-
-def agree(mine: bool, op: str) -> bool:
-    """The same answer on all processes: "max", whether it is any's; "min", whether all's."""
-    if dist.get_world_size() == 1:
-        return mine
-    flag = torch.tensor(float(mine), device=dist.get_comm_device())
-    dist.all_reduce(flag, op=op)
-    return bool(flag)
-
-
-def save_step(runner: Runner, folder: Path) -> None:
+def save_step(runner: Runner, folder: Path, run: str) -> None:
     """A checkpoint by the first process; the others wait for it."""
     if dist.is_main_process():
-        save_checkpoint(folder, runner.iter, snapshot(runner))
+        save_checkpoint(folder, runner.iter, snapshot(runner), run)
     dist.barrier()

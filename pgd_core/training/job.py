@@ -16,18 +16,20 @@ from torch import nn
 from pgd_core.detectors.build import build_detector, detector_config
 from pgd_core.errors import PgdError
 from pgd_core.evaluation.speed import model_cost
-from pgd_core.jobs.run import PROGRESS_FILE, STOP_FILE, WORK_FOLDER, RunSpec
+from pgd_core.files.full_disk import lacks_room
+from pgd_core.jobs.run import PROGRESS_FILE, WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, InputSpec
 from pgd_core.training.analysis import analyse
 from pgd_core.training.analysis_outputs import analysis_files
 from pgd_core.training.artifacts import write_outputs
+from pgd_core.training.best import FOUND, WEIGHTS
 from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import val_loader, with_prepared_annotations
-from pgd_core.training.hooks import StopRequest
 from pgd_core.training.models import load_teacher, trained_spec
 from pgd_core.training.progress import Reporter
+from pgd_core.training.stopping import StopRequest
 from pgd_core.training.validation import validate
-from pgd_core.training.variant import FOUND, WEIGHTS, Context, train_variant, variants
+from pgd_core.training.variant import Context, train_variant, variants
 
 TWINS = ("plain", "head_only")
 
@@ -38,7 +40,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     Raises a RunFailed, whose code is the reason, or StoppedBySignal with a checkpoint on disk.
     """
     reporter = Reporter(folder / PROGRESS_FILE if dist.is_main_process() else None)
-    stop = StopRequest(folder / STOP_FILE)
+    stop = StopRequest(folder)
     stop.listen()
     files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
     run = run.model_copy(update={"dataset": files})
@@ -90,6 +92,8 @@ def _comparison(context: Context) -> list[Path]:
     try:
         draw_comparison(context.run, context.teacher, found["distilled"], found.get("plain"), path)
     except (OSError, PgdError, DecompressionBombError) as error:
+        if lacks_room(error):
+            raise
         context.reporter.stage(f"no comparison could be drawn: {error}")
         return []
     return [path]
@@ -107,7 +111,7 @@ def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
         rank=dist.get_rank(),
         world_size=dist.get_world_size(),
     )
-    metrics = validate(teacher, loader, run.dataset, context.stop.check_alone)
+    metrics = validate(teacher, context.stop.heard_between(loader), run.dataset)
     context.reporter.validation("teacher", 0, metrics=metrics)
     return {"metrics": metrics, "cost": _cost(teacher, run.job.input)}
 

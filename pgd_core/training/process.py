@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ from mmdet.utils import register_all_modules
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from pgd_core.errors import DatasetUnusable, InvalidSpec, OutOfMemory
+from pgd_core.errors import DatasetUnusable, InvalidSpec, OutOfMemory, PgdError, ProcessLost
 from pgd_core.jobs.run import RunSpec
 from pgd_core.training.job import run_job
+
+_LOST_LOADER = re.compile(r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed|exited)")
+_LOST_PEER = (  # of gloo, then of NCCL
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "NCCL communicator was aborted",
+    "remote process exited",
+)
 
 
 def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
@@ -31,16 +41,27 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
     except DatasetUnusable as error:
         raise DatasetUnusable(_without_workers_traceback(error.message)) from error
     except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
+        known = _in_our_words(error)
+        if known is None:
             raise
-        told = (str(error) or "MemoryError").splitlines()[0]
-        raise OutOfMemory(
-            f"memory does not hold this batch ({told}); lower batch_size, raise accumulation, or "
-            "use precision 'bf16'"
-        ) from error
+        raise known from error
     finally:
         if dist.is_distributed():
             torch.distributed.destroy_process_group()
+
+
+def _in_our_words(error: Exception) -> PgdError | None:
+    told = (str(error) or type(error).__name__).splitlines()[0]
+    if _is_lack_of_memory(error):
+        return OutOfMemory(
+            f"memory does not hold this batch ({told}); lower batch_size, raise accumulation, or "
+            "use precision 'bf16'"
+        )
+    if _LOST_LOADER.search(told):
+        return ProcessLost(f"a process that reads pictures was lost; is memory short? ({told})")
+    if dist.is_distributed() and any(words in str(error) for words in _LOST_PEER):
+        return ProcessLost(f"another process of this run was lost ({told[:200]})")
+    return None
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,9 +83,20 @@ class Reporter:
     def _write(self, line: ProgressLine) -> None:
         if self.path is None:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line.model_dump_json() + "\n")
+        _append(self.path, line.model_dump_json().encode() + b"\n")
         print(_for_people(line), flush=True)  # noqa: T201  the trainer's log
+
+
+def _append(path: Path, text: bytes) -> None:
+    """All of the text or, where there is no room for it, none."""
+    with path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while text:
+                text = text[file.write(text) :]
+        except OSError:
+            file.truncate(before)
+            raise
 
 
 def _now() -> str:

@@ -27,24 +27,25 @@ class ResumableBatches(Sampler[list[Key]]):
     """Batches `start` to `stop` of an endless shuffled sequence, for one of `world_size` processes.
 
     Every epoch is its own permutation; pictures are grouped wide with wide and tall with tall, as
-    MMDetection does, so that batches are padded little. The batch that an epoch does not fill is
-    filled from its beginning. Numbers count steps: step s takes one batch on every process.
+    MMDetection does, so that batches are padded little. A group's last batch is filled from its
+    beginning. A batch is the same whatever the number of processes that share it, so that a run can
+    go on with another number of them.
     """
 
     def __init__(
         self,
         wide: np.ndarray[Any, np.dtype[np.bool_]],  # (pictures,) whether wider than tall
-        batch_size: int,  # pictures of one process in one step
+        batch_size: int,  # pictures of one process in one pass
         seed: int,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.wide, self.batch_size, self.seed = wide, batch_size, seed
-        self.rank, self.world_size = rank, world_size
+        self.wide, self.seed = wide, seed
+        self.batch_size = batch_size * world_size  # of all processes
+        self.share = slice(rank * batch_size, (rank + 1) * batch_size)
         self.start, self.stop = 0, 0
         groups = [int(wide.sum()), int((~wide).sum())]
-        batches = sum(-(-size // batch_size) for size in groups)
-        self.steps_per_epoch = -(-batches // world_size)
+        self.steps_per_epoch = sum(-(-size // self.batch_size) for size in groups)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -55,12 +56,10 @@ class ResumableBatches(Sampler[list[Key]]):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 batches = self._epoch(epoch)
-            row = (step % self.steps_per_epoch) * self.world_size + self.rank
-            pictures = batches[row % len(batches)]
-            seeds = np.random.SeedSequence([self.seed, step, self.rank]).generate_state(
-                len(pictures)
-            )
-            yield list(zip(pictures.tolist(), seeds.tolist(), strict=True))
+            pictures = batches[step % self.steps_per_epoch]
+            seeds = np.random.SeedSequence([self.seed, step, 0]).generate_state(len(pictures))
+            keys = list(zip(pictures.tolist(), seeds.tolist(), strict=True))
+            yield keys[self.share]
 
     def _epoch(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:  # (batches, batch_size)
         generator = np.random.default_rng([self.seed, epoch])

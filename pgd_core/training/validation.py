@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, cast
 
 import torch
 from mmengine import dist
 from torch import nn
-from torch.utils.data import DataLoader
 
 from pgd_core.evaluation.coco import CocoMetrics, coco_metrics
 from pgd_core.evaluation.crowdhuman import CrowdHumanMetrics, crowdhuman_metrics
@@ -38,9 +37,8 @@ NAMES = {  # COCO's and CrowdHuman's own
 
 def validate(
     model: nn.Module,
-    loader: DataLoader[Any],
+    batches: Iterable[Any],
     files: DatasetFiles,  # as prepared for training
-    after_batch: Callable[[], None] = lambda: None,
     on_found: Callable[[list[Detections]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The data set's own metrics in percent, the same on every process.
@@ -48,7 +46,7 @@ def validate(
     The model's mode is left as it was. `on_found` is given what was found in all the pictures.
     """
     _share_buffers(model)
-    mine = predict(model, loader, category_ids(files.val_annotations), after_batch)
+    mine = predict(model, batches, category_ids(files.val_annotations))
     found = [detections for share in dist.all_gather_object(mine) for detections in share]
     metrics = named_metrics(files, found)
     on_found(found)
@@ -70,19 +68,17 @@ def _metrics(files: DatasetFiles, detections: list[Detections]) -> CocoMetrics |
 @torch.no_grad()
 def predict(
     model: nn.Module,
-    loader: DataLoader[Any],
+    batches: Iterable[Any],
     category_ids: list[int],
-    after_batch: Callable[[], None],
 ) -> list[Detections]:
-    """Boxes of every picture of the loader, in pixels of the original pictures."""
+    """Boxes of every picture, in pixels of the original pictures."""
     was_training = model.training
     model.eval()
     found: list[Detections] = []
     try:
-        for batch in loader:
+        for batch in batches:
             for sample in cast(Any, model).val_step(batch):
                 found.append(detections(sample.img_id, sample.pred_instances, category_ids))
-            after_batch()
     finally:
         model.train(was_training)
     return found

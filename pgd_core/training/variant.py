@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -13,18 +13,17 @@ from typing import Any, cast
 import torch
 from mmengine import dist
 from mmengine.runner import set_random_seed
-from safetensors.torch import save_file
 from torch import nn
 
 from pgd_core.detectors.weights import inherit_head
 from pgd_core.errors import InvalidSpec
-from pgd_core.evaluation.detections import Detections, write_detections
-from pgd_core.evaluation.pictures import SHOWN_FROM
 from pgd_core.jobs.run import WORK_FOLDER, RunSpec
 from pgd_core.jobs.spec import DistillJob, TrainJob
-from pgd_core.training.checkpoints import newest_checkpoint, write_atomically
+from pgd_core.training.agreement import of_first
+from pgd_core.training.best import Best, finished_before
+from pgd_core.training.checkpoints import find_checkpoint, load_checkpoint
 from pgd_core.training.data import train_loader, val_loader
-from pgd_core.training.hooks import ProgressHook, StopHook, StopRequest, ValidationHook
+from pgd_core.training.hooks import ProgressHook, StopHook, ValidationHook, save_step
 from pgd_core.training.loop import ResumableRunner, StepLoop, student_of
 from pgd_core.training.models import distiller, fresh_detector
 from pgd_core.training.progress import Reporter
@@ -35,11 +34,9 @@ from pgd_core.training.schedule import (
     schedule,
     schedulers,
 )
+from pgd_core.training.stopping import StopRequest
 from pgd_core.training.validation import validate
 
-FINISHED = "finished.json"
-WEIGHTS = "weights.safetensors"
-FOUND = "found.npz"  # by these weights in the validation pictures
 UNUSED_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "checkpoint")
 
 
@@ -71,6 +68,18 @@ class Context:
         folders = (self.folder, *self.run.earlier_attempts)
         return [folder / WORK_FOLDER / variant.name for folder in folders]
 
+    def attempt_of(self, checkpoint: Path) -> str:
+        """Whose checkpoint it is, for people; a worker's folders are named by the attempt."""
+        folder = checkpoint.parents[2]
+        return "this attempt" if folder == self.folder else f"attempt {folder.name}"
+
+    def fingerprint(self, variant: Variant) -> str:
+        """Of all that the variant's weights depend on: whose checkpoints it may go on from."""
+        job = self.run.job.model_dump_json(exclude={"name"}, exclude_defaults=True)
+        teacher = self.run.teacher.sha256 if self.run.teacher else ""
+        told = json.dumps([job, self.run.dataset.sha256, teacher, variant.name])
+        return hashlib.sha256(told.encode()).hexdigest()
+
 
 def variants(run: RunSpec) -> list[Variant]:
     """The runs of a job; the one that the user asked for first."""
@@ -87,7 +96,9 @@ def train_variant(context: Context, variant: Variant) -> dict[str, Any]:
 
     Leaves `weights.safetensors` in the variant's work folder.
     """
-    done = _finished_before(context, variant)
+    done = finished_before(
+        context.earlier(variant), context.work(variant), context.fingerprint(variant)
+    )
     job = cast(TrainJob | DistillJob, context.run.job)
     world = dist.get_world_size()
     passes = images_per_pass(job.training, world)
@@ -108,39 +119,23 @@ def train_variant(context: Context, variant: Variant) -> dict[str, Any]:
     return done
 
 
-def _finished_before(context: Context, variant: Variant) -> dict[str, Any] | None:
-    for folder in context.earlier(variant):
-        if (folder / FINISHED).exists():
-            if dist.is_main_process():
-                _bring(folder, context.work(variant), WEIGHTS, FOUND, FINISHED)
-            dist.barrier()
-            return cast(dict[str, Any], json.loads((folder / FINISHED).read_bytes()))
-    return None
-
-
-def _bring(earlier: Path, folder: Path, *names: str) -> None:
-    """Copy files of an earlier attempt, each whole; the last of them says that all are there.
-
-    FOUND may be missing: an earlier release did not write it.
-    """
-    if earlier == folder:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (n for n in names if n != FOUND or (earlier / n).exists()):
-        write_atomically(folder / name, partial(shutil.copyfile, earlier / name))
-
-
 def _train(context: Context, variant: Variant, loader: Any, plan: Schedule) -> dict[str, Any]:
     training = cast(TrainJob | DistillJob, context.run.job).training
     model, inheritance = _starting_model(context, variant)
-    best = _Best(context.work(variant), model, keep=training.keep == "best")
-    checkpoint = newest_checkpoint(context.earlier(variant))
+    run = context.fingerprint(variant)
+    best = Best(context.work(variant), run, keep=training.keep == "best")
     runner = _runner(context, variant, model, loader, plan, best)
-    if checkpoint is not None:
-        best.recall(context.earlier(variant), checkpoint["step"])
-        runner.checkpoint = checkpoint
-    step = checkpoint["step"] if checkpoint else 0
-    message = f"training, from step {step} of {plan.steps}"
+    step, origin = 0, ""
+    found = of_first(find_checkpoint(context.earlier(variant), run))
+    if found.path is not None:
+        runner.checkpoint = load_checkpoint(found.path)
+        step = runner.checkpoint["step"]
+        origin = f", resumed from a checkpoint of {context.attempt_of(found.path)}"
+        best.recall(context.earlier(variant), step)
+    for path, wrong in found.passed_over:
+        message = f"checkpoint {path.name} of {context.attempt_of(path)} {wrong}, using step {step}"
+        context.reporter.stage(message, variant.name)
+    message = f"training, from step {step} of {plan.steps}{origin}"
     context.reporter.stage(message + (f"; {inheritance}" if inheritance else ""), variant.name)
     context.reporter.begin_variant(step)
     runner.train()
@@ -166,7 +161,7 @@ def _starting_model(context: Context, variant: Variant) -> tuple[nn.Module, str]
 
 
 def _runner(
-    context: Context, variant: Variant, model: nn.Module, loader: Any, plan: Schedule, best: _Best
+    context: Context, variant: Variant, model: nn.Module, loader: Any, plan: Schedule, best: Best
 ) -> ResumableRunner:
     job = cast(TrainJob | DistillJob, context.run.job)
     work = context.work(variant)
@@ -179,20 +174,21 @@ def _runner(
         world_size=dist.get_world_size(),
     )
     inner = student_of(model)
+    save = partial(save_step, folder=work, run=context.fingerprint(variant))
     hooks = [
         ProgressHook(context.reporter, variant.name, plan, job.training.batch_size),
         ValidationHook(
-            work,
+            save,
             context.reporter,
             variant.name,
             plan,
             measure=lambda: validate(
-                inner, val, context.run.dataset, context.stop.check_alone, best.hold
+                inner, context.stop.heard_between(val), context.run.dataset, best.hold
             ),
             was_measured=best.saw,
-            on_metrics=best.see,
+            on_metrics=partial(best.see, model),
         ),
-        StopHook(work, context.stop),
+        StopHook(save, context.stop),
     ]
     runner = ResumableRunner(
         model=model,
@@ -212,65 +208,3 @@ def _runner(
     )
     runner._train_loop = StepLoop(runner, loader, plan, job.training.accumulation)
     return runner
-
-
-class _Best:
-    """Keeps the weights that become the output: the last, or those of the highest AP."""
-
-    def __init__(self, folder: Path, model: nn.Module, *, keep: bool) -> None:
-        self.folder, self.model, self.keep = folder, model, keep
-        self.record: dict[str, Any] = {}  # step and metrics of the kept weights
-        self.history: list[dict[str, Any]] = []
-        self.found: list[Detections] = []  # in the validation that is about to be seen
-
-    def hold(self, found: list[Detections]) -> None:
-        """What the weights found, before their metrics are seen."""
-        self.found = found
-
-    def see(self, step: int, metrics: dict[str, Any]) -> None:
-        """After a validation."""
-        entry = {"step": step, "metrics": metrics}
-        found, self.found = self.found, []
-        self.history.append(entry)
-        if not self._becomes_output(metrics):
-            return
-        self.record = entry
-        if dist.is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            weights = {k: v.contiguous() for k, v in student_of(self.model).state_dict().items()}
-            write_atomically(self.folder / WEIGHTS, lambda tmp: save_file(weights, tmp))
-            write_atomically(
-                self.folder / FOUND, lambda tmp: write_detections(tmp, found, SHOWN_FROM)
-            )
-            self._write("best.json", {"kept": self.record, "history": self.history})
-
-    def saw(self, step: int) -> bool:
-        """Whether the validation after this step is on record."""
-        return any(entry["step"] == step for entry in self.history)
-
-    def _becomes_output(self, metrics: dict[str, Any]) -> bool:
-        """Without objects to find there is no AP and no best: the last is kept."""
-        best = self.record["metrics"]["AP"] if self.record else None
-        return not self.keep or best is None or metrics["AP"] > best
-
-    def recall(self, folders: list[Path], step: int) -> None:
-        """What the attempt that is resumed had seen up to its checkpoint."""
-        for folder in folders:
-            if (folder / "best.json").exists() and (folder / WEIGHTS).exists():
-                seen = json.loads((folder / "best.json").read_bytes())
-                self.record = seen["kept"]
-                self.history = [entry for entry in seen["history"] if entry["step"] <= step]
-                if dist.is_main_process():
-                    _bring(folder, self.folder, WEIGHTS, FOUND, "best.json")
-                return
-
-    def finish(self) -> dict[str, Any]:
-        """The run is over: write and return what it came to."""
-        finished = {**self.record, "history": self.history}
-        if dist.is_main_process():
-            self._write(FINISHED, finished)
-        dist.barrier()
-        return finished
-
-    def _write(self, name: str, content: dict[str, Any]) -> None:
-        write_atomically(self.folder / name, lambda tmp: tmp.write_text(json.dumps(content)))

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import uvicorn
+from typer.testing import CliRunner
 
+from api.cli import app as pgd_command
 from api.main import create_app
 from api.services import Services
 from pgd_core.jobs.job import Artifact, Claim, Job, Reason
-from pgd_core.jobs.machine import Offer
+from pgd_core.jobs.machine import Device, Offer, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec
 from pgd_core.settings import Settings
@@ -94,9 +96,9 @@ class World:
             **rest,
         }
 
-    def submitted(self, spec: dict[str, Any] | None = None) -> str:
+    def submitted(self, spec: dict[str, Any] | None = None, **query: Any) -> str:
         """The id of a job that was taken."""
-        answer = self.http.post("/v1/jobs", json=spec or self.train_spec())
+        answer = self.http.post("/v1/jobs", json=spec or self.train_spec(), params=query)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
@@ -107,6 +109,32 @@ class World:
         assert taken is not None
         self.services.jobs.started(taken[1])
         return taken
+
+    def worker(self, name: str = "gpu-1", *, gpus: int = 2, pool: str = "default") -> Worker:
+        """A worker that announced itself, with GPUs of 40,000 MiB."""
+        devices = tuple(Device(n, "H100", f"GPU-{name}-{n}", 40_000) for n in range(gpus))
+        worker = Worker(name, "host-1", 1, pool, devices, {"python": "3.11"})
+        self.services.workers.announce(worker)
+        return worker
+
+    def claimed(self, worker: Worker, *slots: int) -> tuple[Job, Claim]:
+        """The next job in the worker's hands, on these of its devices."""
+        free = tuple(worker.devices[slot] for slot in slots)
+        taken = self.services.jobs.claim(Offer(worker.name, worker.pool, free), LEASE)
+        assert taken is not None
+        self.services.jobs.started(taken[1])
+        return taken
+
+    def team(self, name: str, weight: float = 1.0, **limits: int | None) -> str:
+        """A team's name."""
+        none: dict[str, int | None] = {"max_running_gpus": None, "max_queued_jobs": None}
+        self.services.teams.put(name, weight=weight, **(none | limits))
+        return name
+
+    def forget(self) -> None:
+        """What the API remembers of the pools is a second old."""
+        for pool in list(self.services.places._known):
+            self.services.places.forget(pool)
 
     def beat(self, claim: Claim, *lines: ProgressLine) -> None:
         self.services.jobs.heartbeat(claim, LEASE, lines)
@@ -162,3 +190,15 @@ def url(world: World) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@pytest.fixture
+def pgd(url: str) -> Callable[..., str]:
+    """The `pgd` command against the world's application; what it says."""
+
+    def run(*arguments: object, code: int = 0, stdin: str | None = None) -> str:
+        result = CliRunner().invoke(pgd_command, ["--url", url, *map(str, arguments)], input=stdin)
+        assert result.exit_code == code, result.output + repr(result.exception)
+        return result.stdout if code == 0 else result.output
+
+    return run

@@ -11,16 +11,6 @@ from api.cli import app
 from pgd_core.jobs.run import ProgressLine
 
 
-@pytest.fixture
-def pgd(url):
-    def run(*arguments, code=0, stdin=None):
-        result = CliRunner().invoke(app, ["--url", url, *map(str, arguments)], input=stdin)
-        assert result.exit_code == code, result.output + repr(result.exception)
-        return result.stdout if code == 0 else result.output
-
-    return run
-
-
 def test_a_job_is_submitted_from_a_file_listed_shown_and_cancelled(world, pgd, tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(world.train_spec(name="mine")))

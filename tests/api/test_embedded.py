@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.embedded import CannotStart, listen, locked, redis_binary, redis_socket, url_of
+from api.embedded import CannotStart, _ours, listen, locked, redis_binary, redis_socket, url_of
 from api.processes import birth
+from pgd_core.settings import Settings
 
 
 def test_two_never_share_a_data_folder(tmp_path):
@@ -75,6 +76,25 @@ def test_the_systems_own_redis_comes_first(monkeypatch, tmp_path):
     assert redis_binary() == str(mine)
 
 
+@pytest.mark.parametrize(
+    ("workers", "slots", "threads"), [(1, 1, None), (1, 4, None), (2, 1, "4"), (2, 2, "2")]
+)
+def test_the_trainers_of_several_workers_share_the_cores_and_one_worker_shares_them_itself(
+    monkeypatch, tmp_path, workers, slots, threads
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    settings = Settings(data_folder=tmp_path, workers=workers, slots=slots)
+    with listen("127.0.0.1", 0) as listener:
+        programs = _ours(settings, listener)
+
+    started = [program for program in programs if program.name.startswith("worker")]
+    assert len(started) == workers
+    for program in started:
+        assert program.environment.get("OMP_NUM_THREADS") == threads
+        assert program.environment["PGD_SLOTS"] == str(slots)
+
+
 class Up:
     """A `pgd up` in a process of its own."""
 
@@ -103,6 +123,16 @@ class Up:
 def folder():
     with tempfile.TemporaryDirectory(prefix="pgd-", dir="/tmp") as name:
         yield Path(name)
+
+
+def test_a_store_that_cannot_be_opened_is_told_before_anything_starts(folder, monkeypatch):
+    monkeypatch.setenv("PGD_FILES_URL", "ftp://files")
+    up = Up(folder)
+    _, said = up.process.communicate(timeout=60)
+
+    assert up.process.returncode == 1
+    assert "PGD_FILES_URL='ftp://files' cannot be used: name a folder" in said
+    assert not (folder / "children.json").exists()
 
 
 def test_the_service_starts_whole_serves_and_stops_whole(folder):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from api.client import Client
 from api.demo import DemoFailed, run_demo
 from api.demo_jobs import PLANS
 from api.schemas import JobView
-from api.terminal import follow, gains, jobs_table, result_table
+from api.terminal import clock, follow, gains, jobs_table, result_table, waits
 from pgd_core.jobs.job import Reason
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import job_spec_adapter
@@ -115,6 +117,49 @@ def test_a_job_that_was_long_running_before_it_is_followed_is_told_to_its_end(wo
         follow(client, job.id, console, "students")
 
     assert "the last stage" in console.file.getvalue()
+
+
+def test_a_waiting_job_says_its_place_its_start_and_why(world):
+    world.worker("gpu-1", gpus=2)
+    view = JobView.of(world.services.jobs.get(world.submitted()))
+    start = datetime.now().astimezone().replace(hour=20, minute=15)
+    waiting = {"queue_position": 3, "waits_message": "no worker has 2 GPUs free"}
+
+    assert waits(view) == ""
+    assert waits(view.model_copy(update=waiting)) == "place 3, no worker has 2 GPUs free"
+    assert (
+        waits(view.model_copy(update=waiting | {"starts_at": start.astimezone(UTC)}))
+        == "place 3, about 20:15, no worker has 2 GPUs free"
+    )
+
+
+def test_a_time_of_another_day_has_its_date():
+    at = datetime(2001, 2, 3, 12, 30, tzinfo=UTC)
+
+    assert clock(at) == f"{at.astimezone():%m-%d %H:%M}"
+
+
+def test_following_a_job_that_waits_says_why_once(world, url):
+    job_id = world.submitted()
+    console = Console(file=io.StringIO(), width=120)
+    looks = 0
+
+    with Client(url) as client:
+        look = client.job
+
+        def cancelled_at_last(wanted):
+            nonlocal looks
+            looks += 1
+            if looks == 4:
+                client.cancel(job_id)
+            return look(wanted)
+
+        client.job = cancelled_at_last
+        client.watch = partial(client.watch, interval_s=0)
+        follow(client, job_id, console, "students")
+
+    said = console.file.getvalue()
+    assert said.count("students: place 1, no worker serves pool 'default'; start one") == 1
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())

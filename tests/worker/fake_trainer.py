@@ -77,6 +77,14 @@ def gentle_once() -> None:
     gentle()
 
 
+def slow_but_alive() -> None:
+    """Takes longer than the test's patience with one that shows no life."""
+    for _ in range(150):
+        (FOLDER / "alive").touch()
+        time.sleep(0.01)
+    succeed()
+
+
 def stubborn() -> None:
     """Ignores SIGTERM, as do its children, one of which left its session and parent."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

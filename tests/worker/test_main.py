@@ -19,8 +19,7 @@ from worker.queue import HintSender
 # The real main, but for the trainer's command.
 MAIN = f"""
 import sys, worker.main as main
-main.configure_logs("worker")
-settings = main.Settings()
+settings = main.begin()
 with main.open_stores(settings) as stores:
     sys.exit(main.run(settings, stores, {FAKE_TRAINER!r}))
 """

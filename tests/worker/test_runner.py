@@ -110,6 +110,7 @@ def test_jobs_run_one_after_another_until_none_is_left(world):
 
 def test_the_trainer_gets_ids_resolved_to_files_and_none_of_our_settings(world, monkeypatch):
     monkeypatch.setenv("PGD_DATABASE_URL", "postgresql://user:secret@host/pgd")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     job = world.run("tell_environment")
 
     run = json.loads((world.attempts / job.id / "1" / "run.json").read_text())
@@ -208,6 +209,22 @@ def test_a_shutdown_requeues_the_job_and_the_next_attempt_goes_on_from_its_check
     done = world.jobs.get(job.id)
     assert (done.state, done.attempt) == ("succeeded", 2)
     assert not list((world.attempts / job.id).glob("*/work"))
+
+
+def test_a_trainer_that_shows_no_life_is_stopped_and_its_job_tried_again(world):
+    job = world.submit("gentle_once")
+    world.runner(limits=Limits(stop_grace_s=10, poll_s=0.02, stall_s=0.5)).work()
+
+    stalled = [event for event in world.jobs.events(job.id) if event.kind == "requeued"]
+    assert [event.data["reason"] for event in stalled] == ["stalled"]
+    assert (world.jobs.get(job.id).state, world.jobs.get(job.id).failures) == ("succeeded", 1)
+
+
+def test_a_trainer_that_shows_life_is_left_alone(world):
+    job = world.submit("slow_but_alive")
+    world.runner(limits=Limits(stop_grace_s=10, poll_s=0.02, stall_s=1)).work()
+
+    assert (world.jobs.get(job.id).state, world.jobs.get(job.id).attempt) == ("succeeded", 1)
 
 
 # The lease

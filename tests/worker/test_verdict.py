@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from pgd_core.errors import DatasetUnusable, NotFound
-from pgd_core.jobs.run import Outcome
+from pgd_core.errors import DatasetUnusable, DiskFull, NotFound
+from pgd_core.jobs.run import NO_ROOM_EXIT, Outcome
+from worker import verdict
 from worker.supervisor import Exit, StopCause
 from worker.verdict import verdict_of_error, verdict_of_exit
 
@@ -30,12 +33,25 @@ def judge(folder, code, cause=None, outcome=None):
         (StopCause.SHUTDOWN, ("stopped", "stopped"), "stopped"),
         (StopCause.SHUTDOWN, ("failed", "diverged"), "diverged"),
         (StopCause.SHUTDOWN, None, "stopped"),
+        (StopCause.PAUSE, ("stopped", "stopped"), "paused_by_user"),
+        (StopCause.PAUSE, ("failed", "diverged"), "diverged"),
+        (StopCause.PREEMPT, ("stopped", "stopped"), "preempted"),
+        (StopCause.PREEMPT, None, "preempted"),
         (StopCause.MAX_DURATION, ("stopped", "stopped"), "max_duration"),
         (StopCause.MAX_DURATION, None, "max_duration"),
     ],
 )
 def test_a_trainer_that_spoke_or_was_asked(tmp_path, cause, outcome, reason):
     assert judge(tmp_path, -9 if outcome is None else 0, cause, outcome).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [((), "none of its processes is left"), ((7, 8), "processes 7, 8 survive")]
+)
+def test_it_is_told_whether_anything_of_a_stopped_trainer_is_left(tmp_path, left, words):
+    ended = Exit(-9, StopCause.CANCEL, left)
+
+    assert words in verdict_of_exit(ended, tmp_path).message
 
 
 @pytest.mark.parametrize(
@@ -55,6 +71,46 @@ def test_a_trainer_that_ended_without_a_word(tmp_path, code, reason, words):
     assert words in verdict.message
 
 
+def test_a_trainer_without_room_for_its_outcome_is_tried_again(tmp_path):
+    verdict = judge(tmp_path, NO_ROOM_EXIT)
+
+    assert verdict.reason == "disk_full"
+    assert f"MiB free on the disk of {tmp_path}" in verdict.message
+
+
+@pytest.mark.parametrize("code", [1, -7, -9])
+def test_no_outcome_where_there_is_no_room_is_a_full_disk(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(verdict, "free_mib", lambda _: 0.1)
+    assert judge(tmp_path, code).reason == "disk_full"
+    monkeypatch.setattr(verdict, "free_mib", lambda _: 100.0)
+    assert judge(tmp_path, code).reason != "disk_full"
+
+
+TORCHRUN_REPORT = """
+Failures:
+[1]:
+  rank      : 0 (local_rank: 0)
+  traceback : Signal {others} received by PID 11151
+------------------------------------------------------
+Root Cause (first observed failure):
+[0]:
+  exitcode  : {code} (pid: 11152)
+  traceback : {first}
+"""
+
+
+def test_torchrun_says_that_one_of_several_processes_was_killed(tmp_path):
+    report = {"others": "15 (SIGTERM)", "code": "-9", "first": "Signal 9 (SIGKILL) received by PID"}
+    (tmp_path / "trainer.log").write_text(TORCHRUN_REPORT.format(**report))
+    verdict = judge(tmp_path, 1)
+    assert verdict.reason == "worker_lost"
+    assert "SIGKILL" in verdict.message
+
+    report |= {"code": "1", "first": "To enable traceback see: …"}
+    (tmp_path / "trainer.log").write_text(TORCHRUN_REPORT.format(**report))
+    assert judge(tmp_path, 1).reason == "internal_error"
+
+
 def test_half_an_outcome_is_none(tmp_path):
     (tmp_path / "outcome.json").write_text('{"status": "succ')
 
@@ -64,4 +120,6 @@ def test_half_an_outcome_is_none(tmp_path):
 def test_errors_of_ours_say_why_and_others_are_tried_again():
     assert verdict_of_error(DatasetUnusable("no pictures")).reason == "bad_dataset"
     assert verdict_of_error(NotFound("no file")).reason == "internal_error"
-    assert verdict_of_error(OSError("disk full")).reason == "worker_lost"
+    assert verdict_of_error(OSError("no such device")).reason == "worker_lost"
+    assert verdict_of_error(OSError(errno.ENOSPC, "full")).reason == "disk_full"
+    assert verdict_of_error(DiskFull("full")).reason == "disk_full"

@@ -385,3 +385,77 @@ def test_a_study_is_queued_and_its_faults_are_named(world: World) -> None:
         refused = world.http.post("/v1/jobs", json=spec | more)
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["pointer"].startswith(pointer)
+
+
+def test_a_job_is_placed_as_its_query_says(world):
+    team = world.team("vision")
+    asked = {"team": team, "pool": "big", "priority": "low", "gpus": 4, "min_memory_mb": 40_000}
+
+    job = world.http.post("/v1/jobs", json=world.train_spec(), params=asked).json()
+
+    assert asked.items() <= job.items()
+    assert world.hints.pools == ["big"]
+    event = world.http.get(f"/v1/jobs/{job['id']}/events").json()["items"][0]
+    assert event["by"] == "api"
+    assert asked == event["data"]
+
+
+@pytest.mark.parametrize("validate_only", [False, True])
+def test_an_unknown_team_is_a_fault_of_the_query_that_names_the_teams_there_are(
+    world, validate_only
+):
+    world.team("vision")
+    query = {"team": "none", "validate_only": validate_only}
+
+    answer = world.http.post("/v1/jobs", json=world.train_spec(), params=query)
+
+    (item,) = problem_of(answer, 422, "invalid_request")["errors"]
+    assert (item["parameter"], item["in"]) == ("team", "query")
+    assert item["detail"] == "there is no team 'none'; there are default, vision"
+    assert world.http.get("/v1/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "query", ["gpus=0", "gpus=257", "priority=urgent", "pool=A", "team=_", "min_memory_mb=-1"]
+)
+def test_an_impossible_placement_is_refused(world, query):
+    answer = world.http.post(f"/v1/jobs?{query}", json=world.train_spec())
+
+    problem = problem_of(answer, 422, "invalid_request")
+    assert problem["errors"][0]["parameter"] == query.partition("=")[0]
+
+
+def test_a_team_that_has_as_many_jobs_waiting_as_it_may_is_refused_with_a_page_that_explains(world):
+    team = world.team("vision", max_queued_jobs=1)
+    world.submitted(team=team)
+
+    answer = world.http.post("/v1/jobs", json=world.train_spec(), params={"team": team})
+
+    problem = problem_of(answer, 409, "quota_exceeded")
+    assert "wait until one starts" in problem["detail"]
+    assert "409" in world.http.get(problem["type"]).text
+    assert world.http.post("/v1/jobs", json=world.train_spec()).status_code == 202
+
+
+def test_more_gpus_than_a_team_may_ever_run_are_refused(world):
+    query = {"team": world.team("vision", max_running_gpus=2), "gpus": 3}
+
+    answer = world.http.post("/v1/jobs", json=world.train_spec(), params=query)
+
+    assert "ask for fewer" in problem_of(answer, 409, "quota_exceeded")["detail"]
+
+
+def test_lists_are_filtered_by_team_and_pool(world):
+    team = world.team("vision")
+    first = world.submitted(team=team)
+    second = world.submitted(team=team, pool="big")
+    third = world.submitted(pool="big")
+
+    def ids(**query):
+        return [job["id"] for job in world.http.get("/v1/jobs", params=query).json()["items"]]
+
+    assert ids(team=team) == [second, first]
+    assert ids(pool="big") == [third, second]
+    assert ids(pool="big", team=team) == [second]
+    assert ids(team="none") == []
+    problem_of(world.http.get("/v1/jobs?team=A"), 422, "invalid_request")

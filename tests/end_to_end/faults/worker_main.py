@@ -11,10 +11,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from pgd_core.settings import Settings
 from tests.end_to_end.faults.gates import wait_at
-from worker.logs import configure_logs
-from worker.main import open_stores, run
+from worker.main import begin, open_stores, run
 
 TRAINER = ("-m", "tests.end_to_end.faults.trainer")
 
@@ -48,8 +46,7 @@ def _shift_clock(by_s: float) -> None:
 
 def main() -> int:
     _shift_clock(float(os.environ.get("FAULTS_CLOCK", "0")))
-    configure_logs("worker")
-    settings = Settings()
+    settings = begin()
     with open_stores(settings) as stores:
         jobs = Gated(stores.jobs, "claim", "started", "finish")
         files = Gated(stores.files, "put")

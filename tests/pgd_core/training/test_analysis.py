@@ -61,7 +61,6 @@ def files(seeing: TeacherFile, tmp_path_factory: pytest.TempPathFactory) -> Data
         load_teacher(seeing, CLASSES, size.size_divisor),
         val_loader(files, size, batch_size=5, workers=0),
         category_ids(files.val_annotations),
-        lambda: None,
     )
     content = json.loads(files.val_annotations.read_bytes())
     content["annotations"] = [

@@ -14,9 +14,9 @@ from pgd_core.jobs.run import DatasetFiles, TeacherFile
 from pgd_core.training import comparison
 from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import with_prepared_annotations
-from pgd_core.training.hooks import StopRequest
 from pgd_core.training.job import _comparison
 from pgd_core.training.progress import Reporter
+from pgd_core.training.stopping import StopRequest
 from pgd_core.training.variant import Context
 from tests.pgd_core.training.runs import CLASSES, digit_files, distill_run, lines
 
@@ -120,7 +120,7 @@ def test_a_comparison_that_cannot_be_drawn_is_told_and_fails_no_training(
     """Such as after an earlier release, which kept no detections."""
     teacher = build_detector(teachers["fcos"].model, len(CLASSES))
     reporter = Reporter(tmp_path / "progress.jsonl")
-    stop = StopRequest(tmp_path / "stop")
+    stop = StopRequest(tmp_path)
     run = distill_run(many, teachers["fcos"])
     assert _comparison(Context(run, tmp_path, reporter, stop, teacher)) == []
     assert "no comparison could be drawn" in lines(tmp_path, "stage")[0]["message"]

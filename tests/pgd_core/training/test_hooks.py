@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -47,7 +48,8 @@ def test_weights_that_a_step_broke_are_neither_saved_nor_measured(tmp_path: Path
     model = nn.Linear(2, 2)
     cast(Any, model.weight).data[0, 0] = torch.nan
     never = cast(Any, None)
-    hook = ValidationHook(tmp_path, Reporter(None), "plain", EVERY_STEP, never, never, never)
+    save = partial(hooks.save_step, folder=tmp_path, run="")
+    hook = ValidationHook(save, Reporter(None), "plain", EVERY_STEP, never, never, never)
     with pytest.raises(TrainingDiverged, match=r"weights of plain.*step 3.*learning_rate"):
         hook.after_train_iter(runner(3, model))
     assert not list(tmp_path.iterdir())

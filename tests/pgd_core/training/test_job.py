@@ -21,9 +21,9 @@ from pgd_core.errors import (
 from pgd_core.jobs.run import DatasetFiles, RunSpec, TeacherFile
 from pgd_core.jobs.spec import BackboneSpec, DetectorName
 from pgd_core.training.checkpoints import sha256_of
-from pgd_core.training.hooks import StopRequest
 from pgd_core.training.job import run_job
 from pgd_core.training.process import run_in_process
+from pgd_core.training.stopping import StopRequest
 from tests.pgd_core.detectors.batches import small_spec
 from tests.pgd_core.training.runs import distill_run, lines, losses, narrow_spec, train_run
 

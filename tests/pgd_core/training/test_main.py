@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,30 +15,16 @@ from safetensors.torch import load_file
 
 from pgd_core.jobs.run import DatasetFiles, RunSpec, TeacherFile
 from pgd_core.training.job import run_job
+from tests.pgd_core.training.processes import (
+    ENVIRONMENT,
+    ROOT,
+    TWO_PROCESSES,
+    has_lines,
+    outcome,
+    trainer,
+    wait_until,
+)
 from tests.pgd_core.training.runs import INPUT, distill_run, lines, losses, train_run
-
-ROOT = Path(__file__).parents[3]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
-
-
-def trainer(run: RunSpec | str, folder: Path, *launcher: str) -> list[str]:
-    """The command line of an attempt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = run if isinstance(run, str) else run.model_dump_json()
-    (folder / "run.json").write_text(text)
-    return [
-        sys.executable,
-        *(launcher or ("-m",)),
-        "pgd_core.training",
-        str(folder / "run.json"),
-        str(folder),
-    ]
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "outcome.json").read_bytes())
-    return content
 
 
 def test_a_run_on_its_own_ends_with_its_outcome(files: DatasetFiles, tmp_path: Path) -> None:
@@ -76,7 +59,7 @@ def test_a_run_asked_to_stop_leaves_a_checkpoint_and_resumes(
     process = subprocess.Popen(
         trainer(run, first), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
-    _wait_for_a_step(process, first)
+    wait_until(lambda: has_lines(first, "train"), process)
     if ask == "signal":
         process.send_signal(signal.SIGTERM)
     else:
@@ -94,18 +77,10 @@ def test_a_run_asked_to_stop_leaves_a_checkpoint_and_resumes(
     process = subprocess.Popen(
         trainer(second, tmp_path / "second"), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
-    _wait_for_a_step(process, tmp_path / "second")
+    wait_until(lambda: has_lines(tmp_path / "second", "train"), process)
     process.send_signal(signal.SIGTERM)
     process.wait(60)
     assert f"from step {step} of" in lines(tmp_path / "second", "stage")[-1]["message"]
-
-
-def _wait_for_a_step(process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not ((folder / "progress.jsonl").exists() and lines(folder, "train")):
-        assert process.poll() is None, "the trainer ended early"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_two_processes_train_one_student_together(

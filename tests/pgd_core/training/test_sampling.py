@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -41,15 +43,17 @@ def test_batches_do_not_mix_wide_with_tall() -> None:
         assert len(batch) == 3
 
 
-def test_processes_share_an_epoch_without_overlap() -> None:
-    one = batches(12, 2)
-    epoch = {tuple(i for i, _ in b) for b in drawn(one, 0, one.steps_per_epoch)}
-    shares = []
-    for rank in range(2):
-        sampler = batches(12, 2, rank=rank, world_size=2)
-        shares.append({tuple(i for i, _ in b) for b in drawn(sampler, 0, sampler.steps_per_epoch)})
-    assert shares[0] | shares[1] == epoch
-    assert not shares[0] & shares[1]
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_step_is_the_same_whatever_the_number_of_processes(processes: int) -> None:
+    one = drawn(batches(10, 8), 0, 9)
+    shares = [
+        drawn(batches(10, 8 // processes, rank=rank, world_size=processes), 0, 9)
+        for rank in range(processes)
+    ]
+    assert [list(chain(*parts)) for parts in zip(*shares, strict=True)] == one
+    assert batches(10, 8 // processes, world_size=processes).steps_per_epoch == (
+        batches(10, 8).steps_per_epoch
+    )
 
 
 def test_augmentation_seeds_differ_by_picture_step_and_process() -> None:

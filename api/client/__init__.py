@@ -1,0 +1,15 @@
+"""The service from Python: `Client("http://127.0.0.1:8080")`. Needs no torch."""
+
+from __future__ import annotations
+
+from api.client.artifacts import ArtifactCalls
+from api.client.jobs import JobCalls, PlacementOptions
+from api.client.library import LibraryCalls
+from api.client.queue import QueueCalls
+from api.client.wire import ApiError
+
+__all__ = ["ApiError", "Client", "PlacementOptions"]
+
+
+class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls):
+    """One caller of the service; close it, or use it in a `with` block."""

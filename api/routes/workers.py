@@ -1,0 +1,62 @@
+"""Workers: who serves which pool with what, and letting one claim nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query
+
+from api.openapi import problems
+from api.queue_views import WorkerView
+from api.requests import WorkerInUrl, WorkersQuery
+from api.schemas import Page
+from api.services import Services, ServicesDep
+from pgd_core.jobs.machine import Worker
+
+router = APIRouter(prefix="/v1/workers", tags=["workers"])
+
+
+@router.get("", responses=problems())
+def list_workers(
+    query: Annotated[WorkersQuery, Query()], services: ServicesDep
+) -> Page[WorkerView]:
+    """Workers by pool and name, lost ones among them; with `gone_too` those that stopped."""
+    found = services.workers.workers(gone_too=query.gone_too)
+    return Page(items=_views(services, found), has_more=False)
+
+
+@router.get("/{name}", responses=problems(404))
+def get_worker(name: WorkerInUrl, services: ServicesDep) -> WorkerView:
+    """A worker: its devices and which job holds each, versions, trouble, when it was last seen."""
+    return _views(services, [services.workers.worker(name)])[0]
+
+
+@router.post("/{name}:drain", status_code=202, responses=problems(403, 404, 409))
+def drain_worker(name: WorkerInUrl, services: ServicesDep) -> WorkerView:
+    """Let the worker finish what it runs and claim nothing more."""
+    return _changed(services, services.workers.drain(name))
+
+
+@router.post("/{name}:undrain", status_code=202, responses=problems(403, 404, 409))
+def undrain_worker(
+    name: WorkerInUrl, services: ServicesDep, after_answer: BackgroundTasks
+) -> WorkerView:
+    """Let the worker claim again."""
+    worker = services.workers.undrain(name)
+    after_answer.add_task(services.wake, worker.pool)
+    return _changed(services, worker)
+
+
+def _changed(services: Services, worker: Worker) -> WorkerView:
+    services.places.forget(worker.pool)
+    return _views(services, [worker])[0]
+
+
+def _views(services: Services, workers: Sequence[Worker]) -> list[WorkerView]:
+    """The workers with the jobs that hold their devices."""
+    held: dict[str, dict[int, str]] = {}
+    for pool in {worker.pool for worker in workers}:
+        for machine in services.places.of_pool(pool).pool.machines:
+            held[machine.name] = {slot: job.id for job in machine.running for slot in job.slots}
+    return [WorkerView.of(worker, held.get(worker.name, {})) for worker in workers]
