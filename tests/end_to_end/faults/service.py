@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -119,6 +119,7 @@ class Service:
     folder: Path
     database_url: str
     redis: RedisServer
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     processes: dict[str, list[Process]] = field(default_factory=dict)
     started: int = 0
 
@@ -144,7 +145,7 @@ class Service:
         """Start one more; `before` are a command's words that it is started through."""
         self.started += 1
         log = self.folder / f"{kind}-{self.started}.log"
-        environment = os.environ | SETTINGS | self._places() | settings
+        environment = os.environ | dict(self.settings) | self._places() | settings
         files = (self.listener.fileno(),) if kind == "api" else ()
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -243,6 +244,12 @@ class Service:
         """What the job's trainers noted."""
         return _lines(self.gates.folder / f"{job.id}.ledger")
 
+    def note(self, job: Job, what: str, step: int) -> None:
+        """A line of ours in the ledger of the job's trainers."""
+        line = {"attempt": job.attempt, "what": what, "step": step}
+        with (self.gates.folder / f"{job.id}.ledger").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
     def sweep_later(self) -> None:
         """What the reconciler's hourly sweep does, when an hour has passed."""
         make_old(self.data, timedelta(hours=2))
@@ -296,6 +303,28 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def spoil(
+    service: Service,
+    job: Job,
+    how: Callable[[bytes], bytes | None],  # None: the file goes away
+) -> bool:
+    """Change the newest checkpoint of the job's attempt; False where there is none."""
+    work = service.attempt(job, job.attempt) / "work"
+    note = max(work.glob("step_*.json"), default=None)
+    if note is None:
+        return False
+    service.note(job, "damaged", int(note.stem.removeprefix("step_")))
+    path = note.with_suffix(".pth")
+    try:
+        content = how(path.read_bytes())
+        path.unlink()
+    except FileNotFoundError:  # a newer one took its place just now
+        return False
+    if content is not None:
+        path.write_bytes(content)
+    return True
 
 
 @contextlib.contextmanager

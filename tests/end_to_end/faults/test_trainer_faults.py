@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.end_to_end.faults.service import Service, wait_for
+from tests.end_to_end.faults.service import Service, spoil, wait_for
 from tests.end_to_end.faults.trainer import Plan
 from tests.end_to_end.faults.verdict import check, story
 from worker.processes import members
@@ -61,29 +59,25 @@ def test_one_loader_that_is_killed_costs_an_attempt_and_not_the_job(service: Ser
     check(service, job, attempts=2)
 
 
-def truncate(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+SPOILED = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "bit flipped": lambda content: content[:9] + bytes([content[9] ^ 1]) + content[10:],
+    "gone": lambda _: None,
+}
 
 
 @on_sqlite
-@pytest.mark.parametrize("spoil", [truncate, flip_a_bit, Path.unlink])
-def test_a_checkpoint_that_is_not_whole_is_passed_over(service: Service, spoil) -> None:
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_checkpoint_that_is_not_whole_is_passed_over(service: Service, how: str) -> None:
     service.gates.close("step")
     service.worker()
     job = service.submit(Plan(gate_at=12, every=5))
     wait_for(lambda: service.gates.reached("step"))
-    spoil(service.attempt(job) / "work" / "step_000000010.pth")
+    assert spoil(service, service.get(job), SPOILED[how])
     service.trainer(job).kill()
     service.gates.open("step")
 
-    check(service, job, attempts=2, damaged=10)
+    check(service, job, attempts=2)
     assert [n["step"] for n in service.ledger(job) if n["what"] == "resumed"] == [0, 5]
 
 

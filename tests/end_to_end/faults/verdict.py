@@ -8,7 +8,7 @@ from typing import Any
 
 from pgd_core.jobs.job import FINAL_STATES, Event, Job, JobState
 from tests.end_to_end.faults.service import Service, wait_for
-from tests.end_to_end.faults.trainer import Plan, chain
+from tests.end_to_end.faults.trainer import KEPT, Plan, chain
 from worker.processes import MARKER, _find
 
 # An attempt's last line: who was claimed for has left again.
@@ -18,11 +18,8 @@ BY_PROCESSES = {"claimed", "started", "requeued", "succeeded", "failed", "preemp
 OUTPUTS = ["metrics.json", "student.safetensors"]
 
 
-def problems(service: Service, job: Job, *, damaged: int | None = None) -> dict[str, list[str]]:
-    """By kind, what is wrong with a job that has ended; nothing else may be under way.
-
-    `damaged` is the step whose checkpoint a test spoiled, so that an earlier one is gone on from.
-    """
+def problems(service: Service, job: Job) -> dict[str, list[str]]:
+    """By kind, what is wrong with a job that has ended; nothing else may be under way."""
     job = service.get(job)
     events = service.jobs.events(job.id)
     found = {
@@ -30,7 +27,7 @@ def problems(service: Service, job: Job, *, damaged: int | None = None) -> dict[
         "run twice at once": _overlaps(service, job),
         "wrong checksums": _wrong_files(service, job),
         "wrong results": _wrong_result(job),
-        "lost work": _lost_steps(service, job, damaged),
+        "lost work": _lost_steps(service, job),
         "broken histories": _broken_history(job, events),
         "files left": _left_files(service, job),
     }
@@ -44,7 +41,6 @@ def check(
     *,
     reason: str | None = None,
     attempts: int | None = None,
-    damaged: int | None = None,
     swept: bool = False,
 ) -> Job:
     """The job once it has ended in that state, with nothing wrong about it; `swept`: after the
@@ -57,7 +53,7 @@ def check(
     assert reason is None or ended.reason == reason, story
     assert attempts is None or ended.attempt == attempts, story
     wait_for(lambda: not _living(ended) and not _left_files(service, ended))
-    assert problems(service, ended, damaged=damaged) == {}, story
+    assert problems(service, ended) == {}, story
     return ended
 
 
@@ -103,14 +99,21 @@ def _wrong_result(job: Job) -> list[str]:
     return [] if job.result == {"chain": right} else [f"{job.id}: {job.result}"]
 
 
-def _lost_steps(service: Service, job: Job, damaged: int | None) -> list[str]:
+def _lost_steps(service: Service, job: Job) -> list[str]:
     """Each attempt goes on from the newest checkpoint that was left whole before it."""
-    lost, newest = [], 0
+    lost: list[str] = []
+    whole: dict[int, list[int]] = {}  # steps of checkpoints by attempt; it keeps its last few
     for note in service.ledger(job):
-        if note["what"] == "checkpoint" and note["step"] != damaged:
-            newest = max(newest, note["step"])
-        if note["what"] == "resumed" and note["step"] < newest:
-            lost.append(f"{job.id}/{note['attempt']} resumed from {note['step']}, not {newest}")
+        attempt, step = note["attempt"], note["step"]
+        kept = whole.setdefault(attempt, [])
+        if note["what"] == "checkpoint":
+            whole[attempt] = [*kept, step][-KEPT:]
+        elif note["what"] == "damaged":
+            whole[attempt] = [other for other in kept if other != step]
+        elif note["what"] == "resumed":
+            newest = max((step for steps in whole.values() for step in steps), default=0)
+            if step < newest:
+                lost.append(f"{job.id}/{attempt} went on from {step}, not {newest}")
     return lost
 
 
