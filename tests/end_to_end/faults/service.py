@@ -212,12 +212,12 @@ class Service:
     def get(self, job: Job) -> Job:
         return self.jobs.get(job.id)
 
-    def until(self, job: Job, true: Callable[[Job], Any]) -> Job:
-        wait_for(lambda: true(self.get(job)))
+    def until(self, job: Job, true: Callable[[Job], Any], patience_s: float = PATIENCE_S) -> Job:
+        wait_for(lambda: true(self.get(job)), patience_s)
         return self.get(job)
 
-    def until_ended(self, job: Job) -> Job:
-        return self.until(job, lambda seen: seen.state in FINAL_STATES)
+    def until_ended(self, job: Job, patience_s: float = PATIENCE_S) -> Job:
+        return self.until(job, lambda seen: seen.state in FINAL_STATES, patience_s)
 
     def until_step(self, job: Job, step: int, attempt: int = 1) -> None:
         """Until the trainer has told of that step, by its own file: no server is needed."""
