@@ -31,7 +31,7 @@ class People:
 
     def begin(self, jobs: int, within_s: float) -> Thread:
         """Submit so many jobs, some of them at once, spread over the time."""
-        moments = sorted(self.random.uniform(0, within_s) for _ in range(jobs // 4))
+        moments = sorted(self.random.uniform(0, within_s) for _ in range(jobs // 8))
         moments = sorted(self.random.choice(moments) for _ in range(jobs))
         thread = Thread(target=self._submit_all, args=(moments,), name="people")
         thread.start()
