@@ -33,7 +33,7 @@ class People:
         """Submit so many jobs, some of them at once, spread over the time."""
         moments = sorted(self.random.uniform(0, within_s) for _ in range(jobs // 8))
         moments = sorted(self.random.choice(moments) for _ in range(jobs))
-        thread = Thread(target=self._submit_all, args=(moments,), name="people")
+        thread = Thread(target=self._submit_all, args=(moments,), name="people", daemon=True)
         thread.start()
         return thread
 
@@ -44,7 +44,7 @@ class People:
                 self.stopped.wait(max(0.0, began + moment - time.monotonic()))
                 job_id = self._submit(http, number)
                 if (then := self._what_next()) is not None:
-                    others.append(Thread(target=then, args=(job_id,)))
+                    others.append(Thread(target=then, args=(job_id,), daemon=True))
                     others[-1].start()
         for thread in others:
             thread.join()
