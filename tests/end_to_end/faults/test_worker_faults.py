@@ -26,6 +26,7 @@ MOMENTS = {
     "before-finish": 2,
     "after-finish": 1,
 }
+CORE = ["after-claim", "step", "after-put", "before-finish"]
 LASTING = Plan(steps=200, step_s=0.03)
 # In its own world of processes: it sees none of another machine's, as on one of its own.
 ELSEWHERE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
@@ -40,7 +41,11 @@ def reached(service: Service, moment: str, plan: Plan = Plan()) -> tuple[Process
     return worker, job
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("database", "moment"),
+    [("postgres", moment) for moment in MOMENTS] + [("sqlite", moment) for moment in CORE],
+    indirect=["database"],
+)
 def test_the_job_of_a_worker_that_is_killed_at_any_moment_is_done_by_the_next(
     service: Service, moment: str
 ) -> None:
