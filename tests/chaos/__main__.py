@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ REPORT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and nothing is left behind
     options = _options()
     report = Report(options.seed, options.minutes)
     folder = Path(tempfile.mkdtemp(prefix="pgd-chaos-"))
