@@ -222,7 +222,11 @@ class Service:
     def until_step(self, job: Job, step: int, attempt: int = 1) -> None:
         """Until the trainer has told of that step, by its own file: no server is needed."""
         path = self.attempt(job, attempt) / "progress.jsonl"
-        wait_for(lambda: any(line["iteration"] >= step for line in _lines(path)))
+        wait_for(lambda: any(line["iteration"] >= step for line in lines_of(path)))
+
+    def until_asked_to_stop(self, job: Job, attempt: int = 1) -> None:
+        """Until the worker has asked the trainer."""
+        wait_for((self.attempt(job, attempt) / "stop").exists)
 
     def attempt(self, job: Job, number: int = 1) -> Path:
         return self.data / "attempts" / job.id / str(number)
@@ -242,7 +246,7 @@ class Service:
 
     def ledger(self, job: Job) -> list[dict[str, Any]]:
         """What the job's trainers noted."""
-        return _lines(self.gates.folder / f"{job.id}.ledger")
+        return lines_of(self.gates.folder / f"{job.id}.ledger")
 
     def note(self, job: Job, what: str, step: int) -> None:
         """A line of ours in the ledger of the job's trainers."""
@@ -296,7 +300,7 @@ def _claims(state: WorkerState) -> bool:
     return state is WorkerState.ACTIVE
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def lines_of(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file that may be growing, or not be there yet."""
     try:
         text = path.read_text()

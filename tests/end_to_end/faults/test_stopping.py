@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pgd_core.jobs.job import Job
 from pgd_core.jobs.machine import Priority
 from tests.end_to_end.faults.service import Service, wait_for
 from tests.end_to_end.faults.trainer import Plan
@@ -11,6 +12,7 @@ from tests.end_to_end.faults.verdict import check, story
 from worker.processes import members
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+NO_GATE = Plan(gate_at=0, tag=1)
 LONG = Plan(steps=2000, step_s=0.02)
 
 
@@ -72,34 +74,44 @@ def test_a_job_that_is_cancelled_while_its_worker_is_dead_is_not_done_again(
     check(service, job, "cancelled", attempts=1, swept=True)
 
 
+def at_its_step(service: Service, plan: Plan = Plan()) -> Job:  # noqa: B008
+    """A job whose trainer waits in the middle of an epoch."""
+    service.gates.close("step")
+    job = service.submit(plan)
+    wait_for(lambda: service.gates.reached("step"))
+    return job
+
+
 def test_a_paused_job_gives_its_slot_away_and_goes_on_where_it_was(service: Service) -> None:
     service.worker()
-    job = service.submit(Plan(steps=300, step_s=0.02))
-    service.until_step(job, 7)
+    job = at_its_step(service)
     service.jobs.pause(job.id, by="bob")
+    service.until_asked_to_stop(job)
+    service.gates.open("step")
     service.until(job, lambda seen: seen.state == "paused")
     assert not members(f"{job.id}/1")
     check(service, service.submit(Plan(tag=1)), attempts=1)
     service.jobs.resume(job.id, by="bob")
 
     check(service, job, attempts=2)
-    resumed = [note["step"] for note in service.ledger(job) if note["what"] == "resumed"]
-    assert resumed[1] >= 7
+    assert [n["step"] for n in service.ledger(job) if n["what"] == "resumed"] == [0, 8]
     assert service.get(job).failures == 0
 
 
 def test_a_job_of_higher_class_takes_the_slot_and_nothing_is_lost(service: Service) -> None:
     service.reconciler()
     service.worker()
-    low = service.submit(Plan(steps=150, step_s=0.03))
-    service.until_step(low, 7)
-    high = service.submit(Plan(tag=1), priority=Priority.HIGH)
+    low = at_its_step(service)
+    high = service.submit(NO_GATE, priority=Priority.HIGH)
+    service.until_asked_to_stop(low)
+    service.gates.open("step")
 
     check(service, high, attempts=1)
     check(service, low, attempts=2)
     asked = next(e for e in service.jobs.events(low.id) if e.kind == "preempt_requested")
     assert asked.by == "scheduler"
     assert high.id in asked.data["why"]
+    assert [n["step"] for n in service.ledger(low) if n["what"] == "resumed"] == [0, 8]
     assert service.get(low).failures == 0
 
 
@@ -109,22 +121,24 @@ def test_a_preempted_trainer_that_is_deaf_loses_what_came_after_its_checkpoint(
 ) -> None:
     service.reconciler()
     service.worker(PGD_STOP_GRACE_S="0.5")
-    low = service.submit(Plan(steps=250, step_s=0.03, every=10, deaf=1))
-    service.until_step(low, 12)
-    high = service.submit(Plan(tag=1), priority=Priority.HIGH)
+    low = at_its_step(service, Plan(deaf=1))
+    high = service.submit(NO_GATE, priority=Priority.HIGH)
+    service.until(high, lambda seen: seen.state != "queued")
+    service.gates.open("step")
 
     check(service, high, attempts=1)
     check(service, low, attempts=2)
+    assert [n["step"] for n in service.ledger(low) if n["what"] == "resumed"] == [0, 5]
 
 
 @on_sqlite
 def test_a_draining_worker_ends_what_it_runs_and_takes_nothing_more(service: Service) -> None:
     draining = service.worker()
     [name] = [worker.name for worker in service.workers.workers()]
-    running = service.submit(Plan(steps=60, step_s=0.02))
-    service.until_step(running, 3)
+    running = at_its_step(service)
     service.workers.drain(name)
-    waiting = service.submit(Plan(tag=1))
+    waiting = service.submit(NO_GATE)
+    service.gates.open("step")
     check(service, running, attempts=1)
     beaten = service.workers.worker(name).seen_at
     wait_for(lambda: service.workers.worker(name).seen_at > beaten)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -160,7 +161,8 @@ def _left_files(service: Service, job: Job) -> list[str]:
     if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
         patterns.append("*/work")
     left += [str(path) for pattern in patterns for path in attempts.glob(pattern)]
-    left += [str(path) for path in service.data.rglob(".unfinished-*")]
+    walked = os.walk(service.data / "files")  # unlike rglob it minds no folder that goes away
+    left += [name for _, _, names in walked for name in names if name.startswith(".unfinished-")]
     return left
 
 
