@@ -11,7 +11,8 @@ from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
 from pgd_core.detectors.build import build_detector
-from pgd_core.detectors.weights import inherit_head, load_whole, misfit, read_weights
+from pgd_core.detectors.checkpoint import read_weights
+from pgd_core.detectors.weights import inherit_head, load_whole, misfit
 from pgd_core.errors import TeacherUnusable, WeightsUnusable
 from tests.pgd_core.detectors.batches import small_spec
 
