@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from pgd_core.errors import WeightsUnusable
 MAX_CLASSES = 100_000
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32}
 MAX_CONFIG = 2**20  # characters
+_OF_READERS = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         if kind is FileKind.SAFETENSORS:
             return Checkpoint(_sound(load_file(path), path))
-        with torch.serialization.safe_globals(_ALLOWED):
+        with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd protocols and shapes are no fault by themselves
             content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsUnusable:
         raise
-    except MemoryError as error:
-        raise WeightsUnusable(
-            f"{path.name} asks for more memory than a check may use; {WAY_OUT}"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsUnusable(f"{path.name} cannot be read: {_first_line(error)}") from error
+    except _OF_READERS as error:
+        raise _unreadable(path, error) from error
     except Exception as error:  # the unpickler's own class is private
         raise WeightsUnusable(
             f"{path.name} holds more than tensors and was not loaded ({_cause(error)}); {WAY_OUT}"
         ) from error
     weights = _sound(_state_dict(content, path.name), path)
     return Checkpoint(weights, *_meta(content))
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsUnusable:
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's own is Runtime
+        return WeightsUnusable(f"{path.name} asks for more memory than a check may use; {WAY_OUT}")
+    return WeightsUnusable(f"{path.name} cannot be read: {_first_line(error)}; {WAY_OUT}")
 
 
 # ── the unpickler's allow-list ──────────────────────────────────────────────────────────────────
@@ -74,7 +80,9 @@ def _statistic(owner: Any, name: str) -> Any:
     """Stands for the `getattr` by which a HistoryBuffer's pickle names its own methods."""
     if owner is HistoryBuffer and name in {"min", "max", "current", "mean"}:
         return getattr(owner, name)
-    raise WeightsUnusable(f"the checkpoint asks for {name!r} of {owner!r} and was not loaded")
+    raise WeightsUnusable(
+        f"the checkpoint asks for {name!r} of {owner!r} and was not loaded; {WAY_OUT}"
+    )
 
 
 # What MMEngine's own checkpoints hold beside tensors; torch has no more in its allow-list.
@@ -91,10 +99,13 @@ _ALLOWED: list[Any] = [
 ]
 
 
+_REFUSED = re.compile(r"(?:Unsupported|Trying to|Can only)[^\n]*")
+
+
 def _cause(error: Exception) -> str:
     """torch's refusal without its advice to load the file anyway."""
-    refused = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line]
-    return (refused or [_first_line(error)])[0].split(". Please use")[0][:300]
+    refused = _REFUSED.search(str(error))
+    return (refused[0] if refused else _first_line(error)).split(". Please use")[0][:300]
 
 
 def _first_line(error: Exception) -> str:
@@ -108,10 +119,14 @@ def _state_dict(checkpoint: Any, name: str) -> Weights:
     if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get("state_dict"), Mapping):
         checkpoint = checkpoint["state_dict"]
     if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise WeightsUnusable(f"{name} holds no state dict, but {type(checkpoint).__name__}")
+        raise WeightsUnusable(
+            f"{name} holds no state dict, but {type(checkpoint).__name__}; {WAY_OUT}"
+        )
     odd = [key for key, value in checkpoint.items() if not isinstance(value, Tensor)]
     if odd:
-        raise WeightsUnusable(f"{name} holds values that are no tensors: {some(map(str, odd))}")
+        raise WeightsUnusable(
+            f"{name} holds values that are no tensors: {some(map(str, odd))}; {WAY_OUT}"
+        )
     return {str(key).removeprefix("module."): value for key, value in checkpoint.items()}
 
 

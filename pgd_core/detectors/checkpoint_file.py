@@ -41,7 +41,7 @@ def kind_of(path: Path) -> FileKind:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError as error:
-        raise WeightsUnusable(f"{path.name} cannot be read: {error.strerror}") from error
+        raise WeightsUnusable(f"{path.name} cannot be read: {error.strerror}; {WAY_OUT}") from error
     if status.st_size > MAX_BYTES:
         raise WeightsUnusable(
             f"{path.name} has {status.st_size} bytes, at most {MAX_BYTES} are read; send the state "
