@@ -20,8 +20,8 @@ _DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
 }
 # A tensor that only this family has: its name
 _OTHERS = {
-    r"stem\.0\.": "a ResNet with a deep stem (ResNetV1c/d, ResNeSt)",
     r"layer1\.0\.convs\.": "Res2Net",
+    r"stem\.0\.": "a ResNet with a deep stem (ResNetV1c/d, ResNeSt)",
     r"layer\d\.\d+\.conv\d\.conv_offset": "a ResNet with deformable convolutions",
     r"stages\.0\.blocks\.0\.attn": "a Swin transformer",
     r"layers\.0\.blocks\.0\.attn": "a Swin transformer",
