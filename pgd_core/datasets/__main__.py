@@ -1,6 +1,7 @@
-"""`python -m pgd_core.datasets`: checks a data set, or writes a demo one.
+"""`python -m pgd_core.datasets`: unpacks or checks a data set, or writes a demo one.
 
-The check is meant to run as a process of its own: it reads files from people we do not trust.
+`unpack` and `check` are meant to run as processes of their own: they read files from people we do
+not trust.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pgd_core.datasets.archive_members import ArchiveLimits
+from pgd_core.datasets.archives import Unpacked, unpack
 from pgd_core.datasets.coco import DatasetReport, check_dataset
 from pgd_core.datasets.layout import DatasetFiles, write_text_whole
-from pgd_core.errors import InvalidSpec, PgdError
+from pgd_core.errors import DatasetUnusable, InvalidSpec, PgdError
 
 MAX_CPU_S = 4 * 3600
 MAX_REPORT_BYTES = 2**28
@@ -42,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
     check.set_defaults(command=_check)
 
+    unpacking = commands.add_parser("unpack", help="unpack a zip or tar that holds a data set")
+    unpacking.add_argument("archive", type=Path)
+    unpacking.add_argument("folder", type=Path, help="must not exist")
+    unpacking.add_argument("--report", type=Path, help="where the parts' names go as JSON")
+    unpacking.add_argument("--memory-gb", type=float, default=4, help="address space; 0: no limit")
+    unpacking.set_defaults(command=_unpack)
+
     digits = commands.add_parser("digits", help="write scenes of handwritten digits")
     digits.add_argument("folder", type=Path)
     digits.add_argument("--images", type=int, default=1200)
@@ -66,10 +76,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _unpack(parsed: argparse.Namespace) -> int:
+    _refuse_missing_folder(parsed.report)
+    limits = ArchiveLimits()
+    _limit_process(int(parsed.memory_gb * 2**30), limits.file_bytes)
+    try:
+        unpacked = unpack(parsed.archive, parsed.folder, limits)
+    except DatasetUnusable as error:
+        unpacked = Unpacked(usable=False, message=error.message)
+    text = unpacked.model_dump_json(indent=2)
+    if parsed.report:
+        write_text_whole(parsed.report, text)
+    sys.stdout.write(text + "\n")
+    return 0 if unpacked.usable else 1
+
+
 def _check(parsed: argparse.Namespace) -> int:
-    if parsed.report and not parsed.report.parent.is_dir():
-        raise InvalidSpec(f"--report {parsed.report}: its folder does not exist; create it first")
-    _limit_process(int(parsed.memory_gb * 2**30))
+    _refuse_missing_folder(parsed.report)
+    _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
     report = check_dataset(
         DatasetFiles(
             parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
@@ -81,7 +105,12 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0 if report.usable else 1
 
 
-def _limit_process(memory_bytes: int) -> None:
+def _refuse_missing_folder(report: Path | None) -> None:
+    if report and not report.parent.is_dir():
+        raise InvalidSpec(f"--report {report}: its folder does not exist; create it first")
+
+
+def _limit_process(memory_bytes: int, file_bytes: int) -> None:
     """Bounds what a hostile file can cost, where the system has such limits."""
     try:
         import resource
@@ -90,7 +119,7 @@ def _limit_process(memory_bytes: int) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: MAX_CPU_S,
-        resource.RLIMIT_FSIZE: MAX_REPORT_BYTES,
+        resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_AS: memory_bytes or resource.RLIM_INFINITY,
     }
     for kind, limit in wanted.items():
