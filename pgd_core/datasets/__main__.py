@@ -1,4 +1,4 @@
-"""`python -m pgd_core.datasets`: unpacks or checks a data set, or writes a demo one.
+"""`python -m pgd_core.datasets`: unpacks, checks or divides a data set, or writes a demo one.
 
 `unpack` and `check` are meant to run as processes of their own: they read files from people we do
 not trust.
@@ -11,11 +11,14 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pgd_core.datasets.archive_members import ArchiveLimits
 from pgd_core.datasets.archives import Unpacked, unpack
 from pgd_core.datasets.coco import DatasetReport, check_dataset
 from pgd_core.datasets.layout import DatasetFiles, write_text_whole
+from pgd_core.datasets.layout_search import find_layout
+from pgd_core.datasets.subset import Subset, write_subset
 from pgd_core.errors import DatasetUnusable, InvalidSpec, PgdError
 
 MAX_CPU_S = 4 * 3600
@@ -35,15 +38,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pgd_core.datasets")
     commands = parser.add_subparsers(required=True)
+    _add_commands(commands)
+    _add_demos(commands)
+    return parser
 
+
+def _add_commands(commands: Any) -> None:
     check = commands.add_parser("check", help="report all faults of a COCO or CrowdHuman data set")
     check.add_argument("train_annotations", type=Path)
     check.add_argument("train_images", type=Path)
     check.add_argument("val_annotations", type=Path)
     check.add_argument("val_images", type=Path)
     check.add_argument("--report", type=Path, help="where the report goes as JSON")
+    check.add_argument("--sheet", type=Path, help="where a JPEG of pictures with boxes goes")
     check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
     check.set_defaults(command=_check)
+
+    part = commands.add_parser("subset", help="write a part of a data set as a new one, as COCO's")
+    part.add_argument("source", type=Path, help="a folder that holds a data set, as people pack it")
+    part.add_argument("folder", type=Path, help="must not exist")
+    part.add_argument("--class", action="append", default=[], dest="classes", metavar="NAME")
+    part.add_argument("--images", type=int, help="of train, at most")
+    part.add_argument("--val-images", type=int, help="at most")
+    part.add_argument("--seed", type=int, default=0, help="of which pictures")
+    part.set_defaults(command=_subset)
 
     unpacking = commands.add_parser("unpack", help="unpack a zip or tar that holds a data set")
     unpacking.add_argument("archive", type=Path)
@@ -52,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     unpacking.add_argument("--memory-gb", type=float, default=4, help="address space; 0: no limit")
     unpacking.set_defaults(command=_unpack)
 
+
+def _add_demos(commands: Any) -> None:
     digits = commands.add_parser("digits", help="write scenes of handwritten digits")
     digits.add_argument("folder", type=Path)
     digits.add_argument("--images", type=int, default=1200)
@@ -73,11 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     trees.add_argument("--wheel", type=Path, help="deepforest's wheel, if it is here already")
     trees.add_argument("--size", type=int, default=256, help="pixels, a tile's longer side")
     trees.set_defaults(command=_trees)
-    return parser
 
 
 def _unpack(parsed: argparse.Namespace) -> int:
-    _refuse_missing_folder(parsed.report)
+    _refuse_missing_folder("--report", parsed.report)
     limits = ArchiveLimits()
     _limit_process(int(parsed.memory_gb * 2**30), limits.file_bytes)
     try:
@@ -92,12 +111,14 @@ def _unpack(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    _refuse_missing_folder(parsed.report)
+    _refuse_missing_folder("--report", parsed.report)
+    _refuse_missing_folder("--sheet", parsed.sheet)
     _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
     report = check_dataset(
         DatasetFiles(
             parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
-        )
+        ),
+        sheet=parsed.sheet,
     )
     if parsed.report:
         write_text_whole(parsed.report, report.model_dump_json(indent=2))
@@ -105,9 +126,16 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0 if report.usable else 1
 
 
-def _refuse_missing_folder(report: Path | None) -> None:
-    if report and not report.parent.is_dir():
-        raise InvalidSpec(f"--report {report}: its folder does not exist; create it first")
+def _refuse_missing_folder(option: str, path: Path | None) -> None:
+    if path and not path.parent.is_dir():
+        raise InvalidSpec(f"{option} {path}: its folder does not exist; create it first")
+
+
+def _subset(parsed: argparse.Namespace) -> int:
+    wanted = Subset(tuple(parsed.classes), parsed.images, parsed.val_images, parsed.seed)
+    files = write_subset(find_layout(parsed.source), parsed.folder, wanted)
+    sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
+    return 0
 
 
 def _limit_process(memory_bytes: int, file_bytes: int) -> None:
