@@ -37,6 +37,10 @@ class Unpacked(BaseModel):
     val_annotations: str = ""
     val_images: str = ""
 
+    def parts(self) -> tuple[str, str, str, str]:
+        """The four, in the order in which a data set is registered."""
+        return self.train_annotations, self.train_images, self.val_annotations, self.val_images
+
 
 def unpack(
     archive: Path,

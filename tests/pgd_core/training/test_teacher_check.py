@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pgd_core.detectors.build import build_detector
 from pgd_core.jobs.recognised import TeacherAnswer
 from pgd_core.jobs.run import TeacherFile
 from pgd_core.jobs.spec import DetectorName, DetectorSpec
@@ -131,6 +132,24 @@ def test_a_config_that_computes_otherwise_is_refused_though_the_tensors_fit(
     answer = checked(tmp_path / "a.pth", tmp_path, teachers["fcos"].model, CLASSES)
     assert not answer.usable
     assert "bbox_head.norm_on_bbox is False there and True here" in answer.message
+
+
+def test_a_backbone_of_timm_is_named_by_the_declaration_or_the_config(tmp_path: Path) -> None:
+    spec = small_spec("gfl", "timm/resnet10t")
+    weights = {k: v.contiguous() for k, v in build_detector(spec, 10).state_dict().items()}
+    old = {k.replace("backbone.net.", "backbone.timm_model."): v for k, v in weights.items()}
+    config = "model = dict(backbone=dict(type='TIMMBackbone', model_name='resnet10t'))"
+    for content, model, says in (
+        (weights, spec, ""),
+        ({"state_dict": old, "meta": {"cfg": config}}, None, ""),
+        (weights, None, "a network of timm, whose name tensors do not tell: declare it"),
+    ):
+        torch.save(content, tmp_path / "a.pth")
+        answer = checked(tmp_path / "a.pth", tmp_path, model)
+        assert says in answer.message
+        assert answer.usable is not bool(says)
+        assert answer.recognised
+        assert (answer.recognised.backbone == "timm/resnet10t") is not bool(says)
 
 
 @pytest.mark.parametrize("usable", [True, False])
