@@ -58,8 +58,9 @@ class DenseDetector(nn.Module):
 
 def _plain_copy(detector: nn.Module) -> nn.Module:
     """On the CPU, in its usual memory layout and in evaluation mode."""
-    plain = copy.deepcopy(detector).cpu().to(memory_format=torch.contiguous_format)
-    return plain.eval().requires_grad_(False)
+    plain: Any = copy.deepcopy(detector).cpu()
+    plain.to(memory_format=torch.contiguous_format)
+    return cast(nn.Module, plain.eval().requires_grad_(False))
 
 
 class CompleteDetector(nn.Module):
@@ -115,14 +116,9 @@ class CompleteDetector(nn.Module):
         """NMS of each class: its boxes are moved to a place of their own, as MMCV does."""
         far = (boxes.amax(-1) * (scores > NO_SCORE / 2)).amax(1, keepdim=True) + 1
         apart = boxes + (label * far)[..., None]
-        kept = cast(
-            Tensor,
-            NonMaxSuppression.apply(
-                apart,
-                scores[:, None],
-                self.selection.max_detections,
-                self.selection.iou_threshold,
-            ),
+        most, iou_threshold = self.selection.max_detections, self.selection.iou_threshold
+        kept: Tensor = cast(Any, NonMaxSuppression).apply(
+            apart, scores[:, None], most, iou_threshold
         )
         marks = torch.zeros_like(scores)
         image, candidate = kept[:, 0], kept[:, 2]

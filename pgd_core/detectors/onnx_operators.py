@@ -5,7 +5,7 @@ Letters: N images, K candidate boxes, C channels, (H, W) rows and columns.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +28,15 @@ class NonMaxSuppression(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: object,
+        _ctx: object,
         boxes: Tensor,
         scores: Tensor,
         most: int,
         iou_threshold: float,
     ) -> Tensor:
-        if torch.jit.is_tracing():  # a graph takes the operator, and only the shape from here
+        if (
+            torch.onnx.is_in_onnx_export()
+        ):  # a graph takes the operator, and only the shape from here
             return torch.zeros(1, 3, dtype=torch.int64)
         rows = []
         for image, (own_boxes, own_scores) in enumerate(zip(boxes, scores[:, 0], strict=True)):
@@ -73,12 +75,13 @@ class _BasicDeformableConv(nn.Module):
         super().__init__()
         self.conv_offset = conv.conv_offset
         self.weight = conv.weight  # (C_out, C / groups, rows, columns)
-        self.geometry = tuple(zip(conv.kernel_size, conv.stride, conv.padding, conv.dilation))
+        axes = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        self.geometry = tuple(zip(*axes, strict=True))  # of rows, of columns
         self.deform_groups, self.groups = conv.deform_groups, conv.groups
 
     def forward(self, input: Tensor) -> Tensor:  # (N, C, H, W) → (N, C_out, H_out, W_out)
         """Each kernel cell reads the input where its offset says, bilinearly, 0 outside."""
-        images, channels, height, width = input.shape
+        images, _, height, width = input.shape
         offset = self.conv_offset(input)  # (N, D · cells · 2, H_out, W_out)  (y, x), pixels
         out_size = offset.shape[2:]
         moves = offset.reshape(images * self.deform_groups, -1, 2, *out_size)
@@ -88,12 +91,13 @@ class _BasicDeformableConv(nn.Module):
         columns = F.grid_sample(folded, grid.flatten(2, 3), align_corners=False)
         columns = columns.reshape(images, self.groups, -1, out_size[0] * out_size[1])
         weight = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
-        return (weight @ columns).reshape(images, len(self.weight), *out_size)
+        output: Tensor = weight @ columns
+        return output.reshape(images, len(self.weight), *out_size)
 
     def _grid(self, axis: int, out_size: torch.Size, like: Tensor) -> Tensor:
         """Where the plain convolution reads along an axis: (cells, H_out or 1, W_out or 1)."""
         cells, stride, padding, dilation = self.geometry[axis]
-        reads = torch.arange(cells).to(like)[:, None] * dilation - padding
+        reads: Tensor = torch.arange(cells).to(like)[:, None] * dilation - padding
         reads = reads + torch.arange(out_size[axis]).to(like) * stride  # (cells, length)
         rows, columns = (geometry[0] for geometry in self.geometry)
         if axis == 0:
