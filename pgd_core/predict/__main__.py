@@ -80,7 +80,9 @@ def _opened(content: bytes, max_pixels: int) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:
         raise PictureUnusable(f"this is no picture of {', '.join(FORMATS)}") from error
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, IndexError) as error:
+    except (PictureUnusable, MemoryError):
+        raise
+    except Exception as error:  # whatever a decoder comes up with
         raise PictureUnusable(f"the picture cannot be read: {error}") from error
 
 

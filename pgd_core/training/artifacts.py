@@ -40,6 +40,8 @@ PACKAGES = (
     "mmcv-lite",
     "mmengine",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pycocotools",
     "scipy",
     "timm",
