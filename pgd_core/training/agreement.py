@@ -46,8 +46,8 @@ class Agreement:
 
     def check(self) -> None:
         """Raise ExportFailed unless they agree."""
-        worst = max(self.max_score_difference, self.max_box_difference)
-        if not worst <= TOLERANCE:  # NaN agrees with nothing
+        differences = (self.max_score_difference, self.max_box_difference)
+        if not all(each <= TOLERANCE for each in differences):  # NaN agrees with nothing
             raise ExportFailed(
                 f"the ONNX file differs from torch: by {self.max_score_difference:.2g} in a score "
                 f"and {self.max_box_difference:.2g} of a box's side; {TOLERANCE:g} is allowed"

@@ -75,7 +75,7 @@ def export(context: Context, job: ExportJob) -> dict[str, Any]:
     shutil.copy(infer.__file__, to / "infer.py")
     context.stop.check_alone()
     context.reporter.stage("comparing with torch", done=0.3)
-    files = few_pictures(context.run.dataset, job.pictures, context.folder / "compared.json")
+    files = few_pictures(context.run.dataset, job.pictures, to.parent / "compared.json")
     dense_file, complete_file = (
         onnxruntime.InferenceSession(to / name) for name in (DENSE, COMPLETE)
     )

@@ -101,7 +101,7 @@ def test_a_picture_s_edges_may_be_as_unlike_as_they_like(model: Path) -> None:
 
 
 def test_what_takes_too_long_is_ended(model: Path) -> None:
-    with pytest.raises(PredictionFailed, match="longer than 0.01 s"):
+    with pytest.raises(PredictionFailed, match=r"longer than 0\.01 s"):
         predict(model, encoded(Image.new("RGB", (8, 8))), limits=Limits(time_s=0.01))
 
 

@@ -27,7 +27,7 @@ from pgd_core.training.job import run_job
 from pgd_core.training.models import load_teacher
 from pgd_core.training.validation import predict
 from tests.pgd_core.detectors.batches import make_seeing, small_spec
-from tests.pgd_core.training.runs import CLASSES, INPUT
+from tests.pgd_core.training.runs import CLASSES, INPUT, narrow_spec
 
 PUBLISHED = {
     "export.json",
@@ -73,7 +73,7 @@ def _run(files: DatasetFiles, teacher: TeacherFile, **more: Any) -> RunSpec:
 
 @pytest.fixture(scope="module")
 def gfl(tmp_path_factory: pytest.TempPathFactory) -> TeacherFile:
-    return _teacher(tmp_path_factory.mktemp("gfl"), small_spec("gfl"))
+    return _teacher(tmp_path_factory.mktemp("gfl"), narrow_spec("gfl"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def outputs(
         ("fcos", "mobilenet_v2"),
         ("autoassign", "resnet18"),
         ("atss", "timm/mobilenetv3_small_050"),
-        ("ddod", "resnet18"),
+        ("ddod", "mobilenet_v2"),
     ],
 )
 def test_every_detector_finds_the_same_in_onnx(
@@ -216,8 +216,7 @@ def test_a_size_frozen_into_the_graph_fails_the_job(
 def test_a_detector_whose_weights_float16_cannot_hold_is_refused(
     files: DatasetFiles, tmp_path: Path
 ) -> None:
-    model = small_spec("fcos", "mobilenet_v2", width=0.25)
-    teacher = _teacher(tmp_path, model)
+    teacher = _teacher(tmp_path, narrow_spec())
     weights = load_file(teacher.weights)
     weights["bbox_head.conv_cls.bias"][0] = 1e6
     save_file(weights, teacher.weights)
