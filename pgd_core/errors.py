@@ -4,12 +4,14 @@
     ├── BadRequest          the caller can mend it
     │   ├── InvalidSpec         a field is unknown, impossible, or does not fit another
     │   ├── NotFound            no such job, teacher, data set, upload or artifact
-    │   └── Forbidden           a path outside the allowed roots
+    │   ├── Forbidden           a path outside the allowed roots
+    │   └── PictureUnusable     it cannot be read as a picture, or is too large
     ├── Conflict            the thing is not in a state that allows this
     │   ├── IllegalMove         a job cannot go from this state to that one
     │   ├── NotReady            a teacher or data set is still being checked, or was rejected
     │   ├── QuotaExceeded       the team has as many jobs or GPUs as it may
     │   └── LeaseLost           another worker owns the job now; stop
+    ├── PredictionFailed    a detector gave no answer: too slow, too large, not installed
     └── RunFailed           an attempt ended; `reason` decides what follows
         ├── DatasetUnusable     bad_dataset
         ├── TeacherUnusable     bad_teacher
@@ -18,6 +20,7 @@
         ├── OutOfMemory         out_of_memory
         ├── DiskFull            disk_full: with room again the run can go on
         ├── ProcessLost         worker_lost: one of the run's processes was killed
+        ├── ExportFailed        export_failed
         └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
 
 Beside the tree stands StorageUnavailable: like a full disk or a database that went away, it says
@@ -74,6 +77,12 @@ class Forbidden(BadRequest):
     code = "forbidden"
 
 
+class PictureUnusable(BadRequest):
+    """It cannot be read as a picture, or is larger than is allowed."""
+
+    code = "bad_picture"
+
+
 class Conflict(PgdError):
     """The thing is not in a state that allows this."""
 
@@ -102,6 +111,12 @@ class LeaseLost(Conflict):
     """Another worker owns the job now; the caller must stop."""
 
     code = "lease_lost"
+
+
+class PredictionFailed(PgdError):
+    """A detector gave no answer: it takes too long or too much memory, or cannot be run here."""
+
+    code = "prediction_failed"
 
 
 class RunFailed(PgdError):
@@ -150,6 +165,12 @@ class ProcessLost(RunFailed):
     """A process that the run is made of was killed: a loader's, or one of several trainers."""
 
     code = "worker_lost"
+
+
+class ExportFailed(RunFailed):
+    """A detector cannot be written in the other format, or does not find the same there."""
+
+    code = "export_failed"
 
 
 class StoppedBySignal(RunFailed):

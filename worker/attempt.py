@@ -10,9 +10,10 @@ from typing import Literal
 import structlog
 from pydantic import ValidationError
 
-from pgd_core.errors import DatasetUnusable, InvalidSpec, NotFound, TeacherUnusable
+from pgd_core.errors import DatasetUnusable, InvalidSpec, NotFound, NotReady, TeacherUnusable
+from pgd_core.jobs.graduates import graduate
 from pgd_core.jobs.job import Artifact, CheckState, Claim, Job
-from pgd_core.jobs.protocols import FileStore, LibraryStore
+from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
 from pgd_core.jobs.run import (
     OUTPUTS_FOLDER,
     RUN_FILE,
@@ -20,7 +21,7 @@ from pgd_core.jobs.run import (
     RunSpec,
     TeacherFile,
 )
-from pgd_core.jobs.spec import JobSpec, StudyJob, TrainJob, job_spec_adapter
+from pgd_core.jobs.spec import ExportJob, InputSpec, JobSpec, StudyJob, TrainJob, job_spec_adapter
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _MEDIA_TYPES = {
@@ -51,6 +52,7 @@ def published(job_id: str, attempt: int) -> str:
 def prepare(
     job: Job,
     attempts: Path,
+    jobs: JobStore,
     library: LibraryStore,
     files: FileStore,
     *,
@@ -60,11 +62,13 @@ def prepare(
     """A fresh folder with its run.json; DatasetUnusable or TeacherUnusable when there is none."""
     spec = _spec(job)
     assert not isinstance(spec, StudyJob), "no worker claims a study"
+    if isinstance(spec, ExportJob):
+        spec = spec.model_copy(update={"input": _input_of_export(spec, jobs, library)})
     earlier = [attempt_folder(attempts, job.id, n) for n in range(job.attempt - 1, 0, -1)]
     run = RunSpec(
         job=spec,
         dataset=_dataset(spec.dataset, library),
-        teacher=None if isinstance(spec, TrainJob) else _teacher(spec.teacher, library, files),
+        teacher=_detector(spec, jobs, library, files),
         weights_folder=weights_folder,
         earlier_attempts=tuple(folder for folder in earlier if folder.is_dir()),
         device=device,
@@ -121,6 +125,42 @@ def _dataset(dataset_id: str, library: LibraryStore) -> DatasetFiles:
         classes=dataset.classes,
         sha256=dataset.sha256,
     )
+
+
+def _detector(
+    spec: JobSpec, jobs: JobStore, library: LibraryStore, files: FileStore
+) -> TeacherFile | None:
+    """What the job is given beside its data: a registered teacher, or what a job made."""
+    assert not isinstance(spec, StudyJob)
+    if isinstance(spec, TrainJob):
+        return None
+    if isinstance(spec, ExportJob) and spec.job:
+        return _student(spec.job, jobs, library, files)
+    return _teacher(spec.teacher, library, files)
+
+
+def _student(job_id: str, jobs: JobStore, library: LibraryStore, files: FileStore) -> TeacherFile:
+    try:
+        made = graduate(jobs.get(job_id), jobs, library)
+        return TeacherFile(
+            weights=files.path(made.weights.key),
+            sha256=made.weights.sha256,
+            model=made.model,
+            classes=made.classes,
+        )
+    except (NotFound, NotReady) as error:
+        raise TeacherUnusable(error.message) from error
+
+
+def _input_of_export(spec: ExportJob, jobs: JobStore, library: LibraryStore) -> InputSpec | None:
+    """How pictures came in where the detector was made, unless the job says it itself."""
+    if spec.input is not None:
+        return spec.input
+    try:
+        source = spec.job or library.teacher(spec.teacher).source_job
+        return _spec(jobs.get(source)).input if source else None
+    except NotFound as error:
+        raise TeacherUnusable(error.message) from error
 
 
 def _teacher(teacher_id: str, library: LibraryStore, files: FileStore) -> TeacherFile:

@@ -166,6 +166,7 @@ class Runner:
         folder = prepare(
             job,
             options.attempts,
+            self._jobs,
             self._library,
             self._files,
             device=options.device,

@@ -30,11 +30,11 @@ Outputs = tuple[Sequence[Tensor], ...]  # of a head: per output, per level (N, c
 def head_predictions(head: nn.Module, outputs: Outputs) -> TeacherPredictions:
     """Decode what `head` gave in evaluation mode; in float32, under autocast too."""
     class_scores, box_outputs = outputs[0], outputs[1]
-    sizes = tuple((int(s.shape[-2]), int(s.shape[-1])) for s in class_scores)
-    flat = [_flatten(level) for level in box_outputs]
+    sizes = level_sizes(class_scores)
+    flat = [flattened(level) for level in box_outputs]
     with torch.autocast(class_scores[0].device.type, enabled=False):
         points, boxes, anchors = _decode(head, sizes, flat)
-    logits = torch.cat([_flatten(level) for level in class_scores], dim=1)
+    logits = torch.cat([flattened(level) for level in class_scores], dim=1)
     return TeacherPredictions(
         points=points,
         boxes=boxes,
@@ -44,9 +44,20 @@ def head_predictions(head: nn.Module, outputs: Outputs) -> TeacherPredictions:
     )
 
 
-def _flatten(
+def decoded_boxes(head: nn.Module, outputs: Outputs) -> Tensor:  # (N, A, 4)
+    """The boxes alone; sizes stay symbols where a graph is being made."""
+    return _decode(head, level_sizes(outputs[0]), [flattened(level) for level in outputs[1]])[1]
+
+
+def level_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+    """(H_l, W_l) of each level."""
+    return tuple((level.shape[-2], level.shape[-1]) for level in maps)
+
+
+def flattened(
     level: Tensor,  # (N, channels, H, W)
 ) -> Tensor:  # (N, H·W, channels)
+    """Positions of a level in the order of its points."""
     return level.flatten(2).transpose(1, 2)
 
 
@@ -61,7 +72,7 @@ def _decode_distances(head: Any, sizes: Sequence[tuple[int, int]], flat: list[Te
     distances = torch.cat(flat, dim=1).float()
     points = torch.cat(head.prior_generator.grid_priors(list(sizes), device=distances.device))
     points = points.to(distances)
-    return points, distance2bbox(points.expand(len(distances), -1, -1), distances), None
+    return points, distance2bbox(points[None], distances), None
 
 
 @_decode.register(ATSSHead)
@@ -95,7 +106,7 @@ def _decode_distribution(
     )
     anchors = _anchors(head, sizes, distances)
     points = _centres(anchors)
-    return points, distance2bbox(points.expand(len(distances), -1, -1), distances), anchors
+    return points, distance2bbox(points[None], distances), anchors
 
 
 def _anchors(head: Any, sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:  # (A, 4) XYXY

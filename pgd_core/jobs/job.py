@@ -72,6 +72,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "invalid_spec"
     DIVERGED = "diverged"
     MAX_DURATION = "max_duration"
+    EXPORT_FAILED = "export_failed"
     CHILDREN_FAILED = "children_failed"  # of a study none of whose students has a result
     INTERNAL_ERROR = "internal_error"
 
@@ -112,6 +113,7 @@ ENDINGS: dict[Reason, Ending] = {
     Reason.INVALID_SPEC: Ending(JobState.FAILED),
     Reason.DIVERGED: Ending(JobState.FAILED),
     Reason.MAX_DURATION: Ending(JobState.FAILED),
+    Reason.EXPORT_FAILED: Ending(JobState.FAILED),
     Reason.CHILDREN_FAILED: Ending(JobState.FAILED),
     Reason.INTERNAL_ERROR: Ending(JobState.FAILED),
 }

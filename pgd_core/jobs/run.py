@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from pgd_core.jobs.spec import DetectorSpec, JobSpec, Strict, TrainJob
+from pgd_core.jobs.spec import DetectorSpec, InputSpec, JobSpec, Strict, TrainJob
 
 RUN_FILE = "run.json"
 STOP_FILE = "stop"
@@ -72,6 +72,11 @@ class RunSpec(Strict):
     weights_folder: Path | None = None  # where `file:NAME` backbone weights lie
     earlier_attempts: tuple[Path, ...] = ()  # folders to resume from, newest first
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def input(self) -> InputSpec:
+        """How the job's pictures come in."""
+        return self.job.input or InputSpec()
 
     @model_validator(mode="after")
     def _teacher_is_there(self) -> RunSpec:

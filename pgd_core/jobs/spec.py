@@ -1,9 +1,9 @@
 """What a user asks for: the job's spec, stored, hashed and dumped beside its artifacts.
 
-Kinds: `train` (a teacher, or a plain student), `distill`, `evaluate`, `analyse`, `study`. Unknown
-fields are refused; a field left out takes the default documented here. Fields that default to None
-take the value of the detector's preset, or one that follows from the other fields, as their line
-says.
+Kinds: `train` (a teacher, or a plain student), `distill`, `evaluate`, `analyse`, `export`, `study`.
+Unknown fields are refused; a field left out takes the default documented here. Fields that default
+to None take the value of the detector's preset, or one that follows from the other fields, as their
+line says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "DetectorSpec",
     "DistillJob",
     "EvaluateJob",
+    "ExportJob",
     "InputSpec",
     "JobSpec",
     "MethodSpec",
@@ -144,6 +145,43 @@ class AnalyseJob(Strict):
         return self
 
 
+class ExportJob(Strict):
+    """Write a detector for use without torch: ONNX with and without NMS, float16 weights."""
+
+    kind: Literal["export"]
+    name: str = Field("", max_length=200, description="For people.")
+    dataset: str = Field(
+        max_length=64,
+        description="Id of a registered data set with the detector's classes, on whose validation "
+        "pictures the files are compared with torch.",
+    )
+    teacher: str = Field("", max_length=64, description="Id of a registered teacher, or `job`.")
+    job: str = Field(
+        "",
+        max_length=64,
+        description="Id of a `train` or `distill` job that succeeded: its detector or student.",
+    )
+    input: InputSpec | None = Field(
+        None,
+        description="Default: that of the job which made the detector; for one that came from "
+        "outside, the defaults of `InputSpec`.",
+    )
+    score_threshold: float = Field(0.05, ge=0, lt=1, description="Of the boxes after NMS.")
+    iou_threshold: float | None = Field(
+        None, gt=0, le=1, description="Of the NMS; default: the detector's own."
+    )
+    max_detections: int | None = Field(
+        None, ge=1, le=1000, description="Boxes of a picture; default 100, on CrowdHuman 500."
+    )
+    pictures: int = Field(8, ge=1, le=100, description="How many pictures are compared, at most.")
+
+    @model_validator(mode="after")
+    def _names_one_detector(self) -> ExportJob:
+        if bool(self.teacher) == bool(self.job):
+            raise ValueError("give the detector as `teacher` or as `job`, and not both")
+        return self
+
+
 class TeacherToTrain(Strict):
     """A teacher that a study trains before it distils from it."""
 
@@ -249,6 +287,7 @@ class StudyJob(Strict):
 
 
 JobSpec = Annotated[
-    TrainJob | DistillJob | EvaluateJob | AnalyseJob | StudyJob, Field(discriminator="kind")
+    TrainJob | DistillJob | EvaluateJob | AnalyseJob | ExportJob | StudyJob,
+    Field(discriminator="kind"),
 ]
 job_spec_adapter: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)

@@ -41,6 +41,8 @@ PACKAGES = (
     "mmcv-lite",
     "mmengine",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pycocotools",
     "scipy",
     "timm",
@@ -117,7 +119,7 @@ def write_detector(
 
 def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
     """A config that needs nothing of this project and no pretrained file."""
-    pipeline = val_pipeline(run.job.input)
+    pipeline = val_pipeline(run.input)
     dataset = {
         "type": "CocoDataset",
         "metainfo": {"classes": run.dataset.classes},
@@ -125,9 +127,7 @@ def inference_config(run: RunSpec, spec: DetectorSpec) -> Config:
         "test_mode": True,
     }
     files = run.dataset
-    model = detector_config(
-        spec, len(files.classes), run.job.input.size_divisor, files.max_detections
-    )
+    model = detector_config(spec, len(files.classes), run.input.size_divisor, files.max_detections)
     imports = {"custom_imports": {"imports": [TIMM]}} if spec.backbone.timm_name else {}
     return Config(
         {

@@ -84,7 +84,7 @@ def _found(
     text = json.dumps({**content, "images": images, "annotations": []})
     write_atomically(few, lambda tmp: tmp.write_text(text))
     files = run.dataset.model_copy(update={"val_annotations": few})
-    loader = val_loader(files, run.job.input, batch_size=1, workers=0)
+    loader = val_loader(files, run.input, batch_size=1, workers=0)
     detections = predict(model, loader, category_ids(few))
     return {each.image_id: each.above(SHOWN_FROM) for each in detections}
 

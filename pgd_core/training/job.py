@@ -18,13 +18,14 @@ from pgd_core.errors import PgdError
 from pgd_core.evaluation.speed import model_cost
 from pgd_core.files.full_disk import lacks_room
 from pgd_core.jobs.run import PROGRESS_FILE, WORK_FOLDER, RunSpec
-from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, InputSpec
+from pgd_core.jobs.spec import AnalyseJob, DistillJob, EvaluateJob, ExportJob, InputSpec
 from pgd_core.training.analysis import analyse
 from pgd_core.training.analysis_outputs import analysis_files
 from pgd_core.training.artifacts import write_outputs
 from pgd_core.training.best import FOUND, WEIGHTS
 from pgd_core.training.comparison import draw_comparison
 from pgd_core.training.data import val_loader, with_prepared_annotations
+from pgd_core.training.export import export, export_files
 from pgd_core.training.models import load_teacher, trained_spec
 from pgd_core.training.progress import Reporter
 from pgd_core.training.stopping import StopRequest
@@ -45,7 +46,7 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
     files = with_prepared_annotations(run.dataset, folder / WORK_FOLDER / "annotations")
     run = run.model_copy(update={"dataset": files})
     if variants(run):  # what cannot be built is refused before the teacher is measured
-        detector_config(trained_spec(run), len(files.classes), run.job.input.size_divisor)
+        detector_config(trained_spec(run), len(files.classes), run.input.size_divisor)
     context = Context(run, folder, reporter, stop, _teacher(run, reporter))
     result = _about_the_teacher(context)
     for variant in variants(run):
@@ -57,8 +58,8 @@ def run_job(run: RunSpec, folder: Path) -> dict[str, Any]:
         result["gain"] = _gain(result)
     if dist.is_main_process():
         reporter.stage("writing the outputs")
-        pictures = [*analysis_files(folder), *_comparison(context)]
-        write_outputs(run, variants(run), result, folder, pictures)
+        more = [*analysis_files(folder), *export_files(folder), *_comparison(context)]
+        write_outputs(run, variants(run), result, folder, more)
     dist.barrier()
     return result
 
@@ -67,7 +68,7 @@ def _teacher(run: RunSpec, reporter: Reporter) -> nn.Module | None:
     if run.teacher is None:
         return None
     reporter.stage("loading the teacher", "teacher")
-    files, divisor = run.dataset, run.job.input.size_divisor
+    files, divisor = run.dataset, run.input.size_divisor
     return load_teacher(run.teacher, files.classes, divisor, files.max_detections).to(get_device())
 
 
@@ -76,6 +77,8 @@ def _about_the_teacher(context: Context) -> dict[str, Any]:
     job, teacher = context.run.job, context.teacher
     if isinstance(job, AnalyseJob):
         return analyse(context, job)
+    if isinstance(job, ExportJob):
+        return export(context, job)
     if teacher is None or not getattr(job, "measure_teacher", True):
         return {}
     measured = _measure_teacher(context, teacher)
@@ -102,10 +105,10 @@ def _comparison(context: Context) -> list[Path]:
 def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
     run = context.run
     context.reporter.stage("evaluating the teacher", "teacher")
-    training = run.job if isinstance(run.job, EvaluateJob | AnalyseJob) else run.job.training
+    training = run.job.training if isinstance(run.job, DistillJob) else cast(EvaluateJob, run.job)
     loader = val_loader(
         run.dataset,
-        run.job.input,
+        run.input,
         batch_size=max(1, training.batch_size // dist.get_world_size()),
         workers=training.workers,
         rank=dist.get_rank(),
@@ -113,16 +116,16 @@ def _measure_teacher(context: Context, teacher: nn.Module) -> dict[str, Any]:
     )
     metrics = validate(teacher, context.stop.heard_between(loader), run.dataset)
     context.reporter.validation("teacher", 0, metrics=metrics)
-    return {"metrics": metrics, "cost": _cost(teacher, run.job.input)}
+    return {"metrics": metrics, "cost": _cost(teacher, run.input)}
 
 
 def _student_cost(context: Context, weights: Path) -> dict[str, Any]:
     run = context.run
-    model = build_detector(
-        trained_spec(run), len(run.dataset.classes), run.job.input.size_divisor
-    ).to(get_device())
+    model = build_detector(trained_spec(run), len(run.dataset.classes), run.input.size_divisor).to(
+        get_device()
+    )
     model.load_state_dict(load_file(weights))
-    return {"cost": _cost(model.eval(), run.job.input)}
+    return {"cost": _cost(model.eval(), run.input)}
 
 
 def _cost(model: nn.Module, spec: InputSpec) -> dict[str, Any]:

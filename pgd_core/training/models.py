@@ -75,9 +75,7 @@ def fresh_detector(run: RunSpec) -> nn.Module:
     """The detector before its first step: random neck and head, the backbone as specified."""
     spec = trained_spec(run)
     files = run.dataset
-    model = build_detector(
-        spec, len(files.classes), run.job.input.size_divisor, files.max_detections
-    )
+    model = build_detector(spec, len(files.classes), run.input.size_divisor, files.max_detections)
     cast(Any, model).init_weights()
     load_backbone(cast(nn.Module, model.backbone), spec.backbone, run)
     return model

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmengine import dist
 from torch.utils.data import DataLoader
 
 from pgd_core.errors import StoppedBySignal
@@ -50,6 +51,11 @@ class StopRequest:
         """Outside of training: raise StoppedBySignal if asked."""
         if self.agreed():
             raise StoppedBySignal("stopped outside of training; what was being done is made again")
+
+    def check_alone(self) -> None:
+        """The same where one of several processes works alone: those go on to the next `check`."""
+        if dist.get_world_size() == 1:
+            self.check()
 
     def heard_between(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """The loader's batches, each followed by a `check`, on every process the same number."""

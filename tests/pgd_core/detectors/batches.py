@@ -48,3 +48,14 @@ def batch() -> dict[str, list[Any]]:
         )
         samples.append(sample)
     return {"inputs": inputs, "data_samples": samples}
+
+
+def make_seeing(detector: Any) -> Any:
+    """The detector with last layers that find much in any picture; offsets of DDOD are not 0."""
+    for name, module in detector.bbox_head.named_modules():
+        if name.endswith(("cls", "reg")) and isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, std=0.2)
+            torch.nn.init.zeros_(module.bias)
+        if name.endswith("offset"):
+            torch.nn.init.normal_(module.weight, std=0.1)
+    return detector.eval()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from pgd_core.jobs.spec import AnalyseJob, BackboneSpec, InputSpec
+from pgd_core.jobs.spec import AnalyseJob, BackboneSpec, ExportJob, InputSpec
 
 
 def test_a_resnet_has_four_stages_to_freeze_and_mobilenet_seven() -> None:
@@ -61,3 +61,9 @@ def test_a_name_that_no_backbone_can_have_is_refused_naming_the_ones_there_are(n
 def test_what_is_unknown_of_timms_networks_is_refused(more: dict[str, object], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         BackboneSpec(name="timm/resnet10t", **more)
+
+
+@pytest.mark.parametrize("named", [{}, {"teacher": "t", "job": "j"}])
+def test_an_export_names_one_detector(named: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="as `teacher` or as `job`, and not both"):
+        ExportJob(kind="export", dataset="d", **named)
