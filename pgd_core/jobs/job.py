@@ -9,6 +9,7 @@ from typing import Any
 
 from pgd_core.errors import IllegalMove
 from pgd_core.jobs.machine import Needs, Placement, Priority
+from pgd_core.jobs.teams import DEFAULT_TEAM
 
 
 class JobState(StrEnum):
@@ -247,6 +248,7 @@ class Dataset:
     sha256: str  # of annotations and pictures; "" before the check
     report: dict[str, Any]
     created_at: datetime
+    team: str = DEFAULT_TEAM
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,7 @@ class Teacher:
     sha256: str
     message: str  # why it was rejected
     created_at: datetime
+    team: str = DEFAULT_TEAM
 
 
 @dataclass(frozen=True)
@@ -276,3 +279,4 @@ class Upload:
     sha256: str
     key: str
     created_at: datetime
+    team: str = DEFAULT_TEAM

@@ -59,7 +59,9 @@ class SqlQueue:
         for victim in victims(first, claiming):
             job = locked_job(session, victim.id)
             if job.state in LEASED_STATES:
-                why = f"job {first.id} of class {first.priority.word} needs its GPUs"
+                # The history is read by the job's team, which may not know of another team's job.
+                who = f"job {first.id}" if first.team == job.team else "a job of another team"
+                why = f"{who}, of class {first.priority.word}, needs its GPUs"
                 request = StopRequest.PREEMPT
                 stopped.append(request_stop(session, job, request, by=_SCHEDULER, why=why))
         return stopped

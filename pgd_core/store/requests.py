@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -31,6 +32,7 @@ from pgd_core.store.teams import locked_team
 from pgd_core.store.times import database_now
 
 _WAITING = (JobState.QUEUED, JobState.PAUSED)
+_a_day_ago = database_now(timedelta(days=-1))
 _ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
 
 
@@ -44,34 +46,38 @@ class JobRequests(JobHistory):
         *,
         max_attempts: int = 3,
         idempotency_key: str | None = None,
+        caller: str = "",
         by: str = "",
     ) -> Job:
+        key = None if idempotency_key is None else _request_key(caller, idempotency_key)
         try:
             with writing(self._engine) as session:
+                if key is not None:
+                    _forget_old(session, key)
                 check_quota(session, placement)
                 return insert_job(
                     session,
                     spec,
                     placement,
                     max_attempts=max_attempts,
-                    idempotency_key=idempotency_key,
+                    idempotency_key=key,
                     by=by,
                 )
         except (IntegrityError, QuotaExceeded):
-            if idempotency_key is None:
-                raise
-            before = self._submitted_before(idempotency_key, spec)
+            before = None if key is None else self._submitted_before(key, spec, placement)
             if before is None:
                 raise
             return before
 
-    def _submitted_before(self, idempotency_key: str, spec: JobSpec) -> Job | None:
+    def _submitted_before(self, key: str, spec: JobSpec, placement: Placement) -> Job | None:
         with reading(self._engine) as session:
-            row = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
-            if row is not None and row.spec_sha256 != spec_sha256(spec):
+            row = session.scalar(
+                select(JobRow).where(JobRow.idempotency_key == key, JobRow.created_at >= _a_day_ago)
+            )
+            if row is not None and row.request_sha256 != _request_sha256(spec, placement):
                 raise Conflict(
-                    f"idempotency key {idempotency_key!r} was used for job {row.id} with another "
-                    "spec; send a new key"
+                    f"this idempotency key was used for job {row.id} with another spec or "
+                    "placement; send a new key"
                 )
             return None if row is None else job_of(row)
 
@@ -175,6 +181,7 @@ def insert_job(
         **_columns(placement),
         max_attempts=max_attempts,
         idempotency_key=idempotency_key,
+        request_sha256=_request_sha256(spec, placement) if idempotency_key else None,
         created_at=database_now(),
     )
     session.add(row)
@@ -230,6 +237,22 @@ def _refuse_too_many(session: Session, placement: Placement) -> None:
             f"team {placement.team!r} may run {limit} GPUs at once, and the job asks for "
             f"{placement.needs.gpus}; ask for fewer"
         )
+
+
+def _request_key(caller: str, key: str) -> str:
+    return hashlib.sha256(f"{caller}\n{key}".encode()).hexdigest()
+
+
+def _request_sha256(spec: JobSpec, placement: Placement) -> str:
+    """Of all that was asked for: the job may be moved later."""
+    asked = {"spec": spec_sha256(spec), "placement": _columns(placement)}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _forget_old(session: Session, key: str) -> None:
+    """After a day the key is as good as new."""
+    old = update(JobRow).where(JobRow.idempotency_key == key, JobRow.created_at < _a_day_ago)
+    session.execute(old.values(idempotency_key=None, request_sha256=None))
 
 
 def _columns(placement: Placement) -> dict[str, Any]:
