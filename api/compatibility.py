@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
@@ -20,9 +21,11 @@ from pgd_core.jobs.spec import (
     TrainJob,
 )
 
+Owned = TypeVar("Owned", Dataset, Teacher)
 
-def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
-    """Raise InvalidSpec or NotReady unless the job's data set and teacher can be used together.
+
+def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None, team: str) -> None:
+    """Raise InvalidSpec or NotReady unless the team's data set and teacher can be used together.
 
     Where `weights_folder` is None, only the worker knows which files there are.
     """
@@ -30,9 +33,9 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
         raise _invalid("/name", "name holds a control character")
     if weights_folder is not None:
         _check_weights(spec, weights_folder)
-    dataset = _ready_dataset(spec.dataset, library)
+    dataset = _ready_dataset(spec.dataset, library, team)
     for pointer, teacher_id in _teachers(spec):
-        teacher = _ready_teacher(pointer, teacher_id, library)
+        teacher = _ready_teacher(pointer, teacher_id, library, team)
         if teacher.classes != dataset.classes:
             raise _invalid(pointer, _class_mismatch(teacher, dataset))
         if isinstance(spec, DistillJob):
@@ -77,30 +80,37 @@ def _check_weights(spec: JobSpec, folder: Path) -> None:
             )
 
 
-def _ready_dataset(dataset_id: str, library: LibraryStore) -> Dataset:
+def _ready_dataset(dataset_id: str, library: LibraryStore, team: str) -> Dataset:
     _check_id("/dataset", dataset_id)
     try:
-        dataset = library.dataset(dataset_id)
+        dataset = _of_team(library.dataset(dataset_id), team)
     except NotFound as error:
         raise _invalid(
-            "/dataset", f"there is no data set {dataset_id}; GET /v1/datasets lists them"
+            "/dataset", f"team {team!r} has no data set {dataset_id}; GET /v1/datasets lists them"
         ) from error
     if dataset.state is not CheckState.READY:
         raise NotReady(_not_ready("data set", dataset.id, dataset.state, "datasets"))
     return dataset
 
 
-def _ready_teacher(pointer: str, teacher_id: str, library: LibraryStore) -> Teacher:
+def _ready_teacher(pointer: str, teacher_id: str, library: LibraryStore, team: str) -> Teacher:
     _check_id(pointer, teacher_id)
     try:
-        teacher = library.teacher(teacher_id)
+        teacher = _of_team(library.teacher(teacher_id), team)
     except NotFound as error:
         raise _invalid(
-            pointer, f"there is no teacher {teacher_id}; GET /v1/teachers lists them"
+            pointer, f"team {team!r} has no teacher {teacher_id}; GET /v1/teachers lists them"
         ) from error
     if teacher.state is not CheckState.READY:
         raise NotReady(_not_ready("teacher", teacher.id, teacher.state, "teachers"))
     return teacher
+
+
+def _of_team(thing: Owned, team: str) -> Owned:
+    """Another team's is as good as none."""
+    if thing.team != team:
+        raise NotFound(f"team {team!r} has no {thing.id}")
+    return thing
 
 
 def _not_ready(thing: str, thing_id: str, state: CheckState, resource: str) -> str:

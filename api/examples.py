@@ -22,6 +22,21 @@ TEAM_EXAMPLES: dict[str, Example] = {
     "free": {"summary": "No limits", "value": {"weight": 1}},
 }
 
+KEY_EXAMPLES: dict[str, Example] = {
+    "person": {
+        "summary": "For somebody of the team",
+        "value": {"name": "mira", "role": "submitter"},
+    },
+    "display": {
+        "summary": "For a screen that shows the queue, until the end of the year",
+        "value": {"name": "screen", "role": "viewer", "expires_at": "2099-12-31T00:00:00Z"},
+    },
+    "operator": {
+        "summary": "For whoever runs the service",
+        "value": {"name": "ops", "role": "admin", "all_teams": True},
+    },
+}
+
 JOB_EXAMPLES: dict[str, Example] = {
     "distill": {
         "summary": "Distil MobileNetV2 at half width, and measure what distillation gained",

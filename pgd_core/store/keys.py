@@ -95,7 +95,7 @@ class SqlKeyStore:
                 )
             row = _existing(session, key_id)
             if row.revoked_at is None:
-                row.revoked_at = database_now()  # type: ignore[assignment]
+                row.revoked_at = database_now()
                 session.flush()
                 session.refresh(row)
             return _key_of(row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -12,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
-from pgd_core.errors import Conflict, IllegalMove, QuotaExceeded
+from pgd_core.errors import IllegalMove, QuotaExceeded
 from pgd_core.jobs.job import (
     LEASED_STATES,
     STRENGTH,
@@ -25,6 +24,7 @@ from pgd_core.jobs.machine import Placement, PlacementChange
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import JobHistory
+from pgd_core.store.idempotency import asked_before, forget_old, request_key, request_sha256
 from pgd_core.store.moves import add_event, locked_job, move
 from pgd_core.store.rows import job_of
 from pgd_core.store.tables import JobRow, StudyChildRow
@@ -32,7 +32,6 @@ from pgd_core.store.teams import locked_team
 from pgd_core.store.times import database_now
 
 _WAITING = (JobState.QUEUED, JobState.PAUSED)
-_a_day_ago = database_now(timedelta(days=-1))
 _ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
 
 
@@ -49,11 +48,11 @@ class JobRequests(JobHistory):
         caller: str = "",
         by: str = "",
     ) -> Job:
-        key = None if idempotency_key is None else _request_key(caller, idempotency_key)
+        key = None if idempotency_key is None else request_key(caller, idempotency_key)
         try:
             with writing(self._engine) as session:
                 if key is not None:
-                    _forget_old(session, key)
+                    forget_old(session, key)
                 check_quota(session, placement)
                 return insert_job(
                     session,
@@ -71,14 +70,7 @@ class JobRequests(JobHistory):
 
     def _submitted_before(self, key: str, spec: JobSpec, placement: Placement) -> Job | None:
         with reading(self._engine) as session:
-            row = session.scalar(
-                select(JobRow).where(JobRow.idempotency_key == key, JobRow.created_at >= _a_day_ago)
-            )
-            if row is not None and row.request_sha256 != _request_sha256(spec, placement):
-                raise Conflict(
-                    f"this idempotency key was used for job {row.id} with another spec or "
-                    "placement; send a new key"
-                )
+            row = asked_before(session, key, _asked(spec, placement))
             return None if row is None else job_of(row)
 
     def cancel(self, job_id: str, *, by: str = "") -> Job:
@@ -181,7 +173,7 @@ def insert_job(
         **_columns(placement),
         max_attempts=max_attempts,
         idempotency_key=idempotency_key,
-        request_sha256=_request_sha256(spec, placement) if idempotency_key else None,
+        request_sha256=_asked(spec, placement) if idempotency_key else None,
         created_at=database_now(),
     )
     session.add(row)
@@ -239,20 +231,8 @@ def _refuse_too_many(session: Session, placement: Placement) -> None:
         )
 
 
-def _request_key(caller: str, key: str) -> str:
-    return hashlib.sha256(f"{caller}\n{key}".encode()).hexdigest()
-
-
-def _request_sha256(spec: JobSpec, placement: Placement) -> str:
-    """Of all that was asked for: the job may be moved later."""
-    asked = {"spec": spec_sha256(spec), "placement": _columns(placement)}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _forget_old(session: Session, key: str) -> None:
-    """After a day the key is as good as new."""
-    old = update(JobRow).where(JobRow.idempotency_key == key, JobRow.created_at < _a_day_ago)
-    session.execute(old.values(idempotency_key=None, request_sha256=None))
+def _asked(spec: JobSpec, placement: Placement) -> str:
+    return request_sha256(spec_sha256(spec), _columns(placement))
 
 
 def _columns(placement: Placement) -> dict[str, Any]:
