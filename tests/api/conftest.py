@@ -133,9 +133,9 @@ class World:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    def running(self, spec: dict[str, Any] | None = None) -> tuple[Job, Claim]:
+    def running(self, spec: dict[str, Any] | None = None, **query: Any) -> tuple[Job, Claim]:
         """A job in a worker's hands."""
-        self.submitted(spec)
+        self.submitted(spec, **query)
         taken = self.services.jobs.claim(Offer("a worker", "default"), LEASE)
         assert taken is not None
         self.services.jobs.started(taken[1])
@@ -170,9 +170,11 @@ class World:
     def beat(self, claim: Claim, *lines: ProgressLine) -> None:
         self.services.jobs.heartbeat(claim, LEASE, lines)
 
-    def succeeded(self, files: dict[str, bytes], spec: dict[str, Any] | None = None) -> str:
+    def succeeded(
+        self, files: dict[str, bytes], spec: dict[str, Any] | None = None, **query: Any
+    ) -> str:
         """The id of a job that published `files`."""
-        job, claim = self.running(spec)
+        job, claim = self.running(spec, **query)
         artifacts = []
         for number, (name, content) in enumerate(files.items()):
             source = self.settings.data_folder / "source"
