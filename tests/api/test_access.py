@@ -17,6 +17,7 @@ from api.door import is_public
 from api.openapi import rules_of
 from pgd_core.jobs.keys import Role
 from pgd_core.jobs.run import LOG_FILE
+from pgd_core.store import SqlQueue
 from tests.api.answers import problem_of
 
 RULES = ["public", "viewer", "submitter", "admin", "operator"]
@@ -220,6 +221,28 @@ def test_nothing_of_a_team_is_in_what_another_is_shown(full):
     assert (mine["running"][0]["id"], mine["waiting"]["items"][0]["id"]) == (runs, waits)
     devices = world.of("viewer", "a").get("/v1/workers/gpu-2").json()["devices"]
     assert devices[0]["job"] == runs
+
+
+def test_who_is_made_to_wait_for_another_teams_job_is_not_told_which(full):
+    world, _, _ = full
+    running, _ = _preempted(world, by="b")
+    text = world.of("viewer", "a").get(f"/v1/jobs/{running}/events").text
+    assert "a job of another team, of class high, needs its GPUs" in text
+
+    running, urgent = _preempted(world, by="a")
+    text = world.of("viewer", "a").get(f"/v1/jobs/{running}/events").text
+    assert f"job {urgent}, of class high, needs its GPUs" in text
+
+
+def _preempted(world, by: str) -> tuple[str, str]:
+    """The id of a job of team a that is asked to make room, and of the job of team `by` for it."""
+    worker = world.worker(f"small-{by}", gpus=1, pool=f"pool-{by}")
+    world.submitted(team="a", pool=worker.pool, priority="low")
+    job, _ = world.claimed(worker, 0)
+    urgent = world.submitted(team=by, pool=worker.pool, priority="high")
+    queue = SqlQueue(world.services.jobs._engine)
+    assert job.id in [stopped.id for stopped in queue.preempt()]
+    return job.id, urgent
 
 
 def test_lists_hold_the_callers_teams_things_and_an_operators_all(full):
