@@ -98,7 +98,7 @@ class PoolView(BaseModel):
             name=pool.name,
             workers=len(pool.machines),
             gpus=GpuCounts(
-                total=sum(len(machine.devices) for machine in pool.machines),
+                total=sum(len(m.devices) + len(m.out_of_use) for m in pool.machines),
                 busy=sum(len(job.slots) for job in running),
                 free=sum(len(machine.free) for machine in pool.claiming),
             ),

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     preempt: bool = Field(
         True, description="Whether a job of higher class may stop and requeue one of lower class."
     )
+    low_waits_h: float = Field(
+        24, gt=0, description="Hours after which a waiting job of class low becomes normal."
+    )
     max_attempts: int = Field(3, ge=1, description="Attempts of a job whose worker is lost.")
     max_duration_s: float | None = Field(None, gt=0, description="Longest attempt; none: no limit.")
     stall_s: float | None = Field(
@@ -100,7 +103,11 @@ class Settings(BaseSettings):
 
     def scheduling_rules(self) -> SchedulingRules:
         """What the operator decides about the queue's order."""
-        return SchedulingRules(timedelta(hours=self.fair_share_half_life_h), self.preempt)
+        return SchedulingRules(
+            half_life=timedelta(hours=self.fair_share_half_life_h),
+            preempt=self.preempt,
+            low_waits=timedelta(hours=self.low_waits_h),
+        )
 
     def resolved_redis_url(self) -> str:
         """The URL in force."""

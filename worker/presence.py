@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -26,12 +26,12 @@ class Presence:
         worker: Worker,
         *,
         every_s: float,
-        trouble: Callable[[], str],
+        troubles: Callable[[], Mapping[int, str]],  # by slot, why it cannot be used now
         wake: Callable[[], None],  # jobs wait; called while not draining
         heard: Callable[[], None] = lambda: None,  # the database took the heartbeat
     ) -> None:
         self._workers, self._worker = workers, worker
-        self._every_s, self._trouble = every_s, trouble
+        self._every_s, self._troubles = every_s, troubles
         self._wake, self._heard = wake, heard
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="presence")
@@ -58,12 +58,12 @@ class Presence:
             self._stop.wait(self._every_s)
 
     def _beat(self) -> None:
-        trouble = self._trouble()
+        troubles = self._troubles()
         try:
-            orders = self._workers.beat(self._worker.name, trouble)
+            orders = self._workers.beat(self._worker.name, troubles)
         except NotFound:
             self._workers.announce(self._worker)
             return
         self._heard()
-        if orders.waiting and not orders.drain and not trouble:
+        if orders.waiting and not orders.drain:  # in trouble too: some devices may be usable
             self._wake()

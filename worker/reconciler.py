@@ -12,6 +12,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from types import FrameType
@@ -106,6 +107,8 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     def put_right() -> None:
         for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
             log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+        for job in queue.raise_old():
+            log.info("raised", job=job.id)
         reconcile(jobs, hints, again_after)
         sign.give()
 
@@ -139,14 +142,15 @@ def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None
 
 def give_hints(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
     """A hint for each queued job that no worker was told of, or long ago."""
-    for pool in jobs.pending_hints(again_after=again_after):
+    for pool, hints_of_pool in Counter(jobs.pending_hints(again_after=again_after)).items():
         try:
-            hints.send(pool)
+            for _ in range(hints_of_pool):
+                hints.send(pool)
         except HintNotSent as error:
             log.warning("hint_not_sent", message=error.message)
             return
         jobs.hinted(pool)
-        log.info("hinted", pool=pool)
+        log.info("hinted", pool=pool, hints=hints_of_pool)
 
 
 def repeat(step: Callable[[], object], every_s: float, stop: threading.Event) -> None:

@@ -45,9 +45,9 @@ class Slots:
         with self._lock:
             return tuple(device for device in self._devices if device.slot not in self._held)
 
-    def trouble(self) -> str:
-        """Why free devices cannot be used, in words."""
-        return "; ".join(self._unusable(self.free()).values())
+    def troubles(self) -> Mapping[int, str]:
+        """Why free devices cannot be used, in words, by slot."""
+        return self._unusable(self.free())
 
     def hold(self, slots: Sequence[int]) -> tuple[Device, ...]:
         """Take devices for a job."""

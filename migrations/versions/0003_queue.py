@@ -74,6 +74,8 @@ def _create_workers() -> None:
         sa.Column("versions", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("trouble", sa.Text(), nullable=False),
+        sa.Column("unusable", sa.JSON(), nullable=False),
+        sa.Column("drain", sa.Boolean(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_workers"),
@@ -100,5 +102,6 @@ def _widen_jobs() -> None:
     )
     op.drop_column("jobs", "cancel_requested")
     op.drop_index("ix_jobs_queue", "jobs")
-    op.create_index("ix_jobs_queue", "jobs", ["pool", "state", "team", "priority", "id"])
+    first = ["pool", "state", "team", sa.text("priority DESC"), "id"]
+    op.create_index("ix_jobs_queue", "jobs", first)
     op.create_index("ix_jobs_finished", "jobs", ["pool", "state", "finished_at"])

@@ -9,11 +9,19 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pgd_core.jobs.machine import Device, Needs, fits
-from pgd_core.jobs.scheduling import Machine, TeamUse, Waiting
+from pgd_core.jobs.machine import Needs, Priority, chosen, fits
+from pgd_core.jobs.scheduling import (
+    Machine,
+    Reservation,
+    TeamUse,
+    Waiting,
+    reservation,
+    share_of,
+)
+from pgd_core.jobs.starts import Starts
 
 MOST_STARTS = 500  # estimated; a start further down the queue would be a guess
 
@@ -40,12 +48,12 @@ class Pool:
     machines: Sequence[Machine]
     waiting: Sequence[Waiting]  # by class and age
     durations: Mapping[str, float]  # of kinds of jobs, seconds
-    troubles: Mapping[str, str] = field(default_factory=dict)  # of workers that claim nothing
+    troubles: Mapping[str, str] = field(default_factory=dict)  # of workers, in words
 
     @property
     def claiming(self) -> list[Machine]:
         """The workers that take jobs."""
-        return [m for m in self.machines if not m.draining and m.name not in self.troubles]
+        return [machine for machine in self.machines if machine.devices and not machine.draining]
 
 
 @dataclass(frozen=True)
@@ -61,17 +69,13 @@ class Place:
 
 def forecast(pool: Pool) -> list[Place]:
     """Every waiting job of the pool, next first."""
-    starts = _Starts(pool)
-    free_now = {machine.name: machine.free for machine in pool.claiming}
-    blocked_before = False
+    outlook = _Outlook(pool)
+    running = [job for machine in pool.machines for job in machine.running]
+    starts = Starts(pool.claiming, running, pool.teams, pool.durations)
     places = []
     for position, job in enumerate(_served(pool), 1):
         starts_in_s = starts.of(job) if position <= MOST_STARTS else None
-        reason = _reason(job, pool, free_now, blocked_before)
-        blocked_before |= reason is WaitReason.POOL_FULL
-        if reason is WaitReason.NEXT:
-            _take(job.needs, free_now)
-        message = _in_words(reason, job, pool)
+        reason, message = outlook.of(job)
         places.append(Place(job.id, position, reason, message, starts_in_s))
     return places
 
@@ -81,43 +85,113 @@ def _served(pool: Pool) -> Iterable[Waiting]:
     queues: dict[str, deque[Waiting]] = defaultdict(deque)
     for job in pool.waiting:
         queues[job.team].append(job)
-    teams = dict(pool.teams)
-    heads = [(*_rank(queue[0], teams), name) for name, queue in queues.items()]
+    teams = {name: pool.teams[name] for name in queues}
+    added = dict.fromkeys(queues, (0.0, 0))  # GPU time, running GPUs
+
+    def rank(name: str) -> tuple[int, float, str, str]:
+        gpu_s, gpus = added[name]
+        use, job = teams[name], queues[name][0]
+        share = share_of(use.used_gpu_s + gpu_s, use.running_gpus + gpus, use.weight)
+        return -job.priority, share, job.id, name
+
+    heads = [rank(name) for name in queues]
     heapq.heapify(heads)
     while heads:
-        *_, name = heapq.heappop(heads)
+        *_, name = heads[0]
         job = queues[name].popleft()
         yield job
-        use = teams[name]
-        lasts_s = pool.durations.get(job.kind, 0.0) * job.needs.gpus
-        teams[name] = replace(
-            use,
-            used_gpu_s=use.used_gpu_s + lasts_s,
-            running_gpus=use.running_gpus + job.needs.gpus,
-        )
+        gpu_s, gpus = added[name]
+        lasts_s = pool.durations.get(job.kind, 0.0)
+        added[name] = gpu_s + lasts_s * job.needs.gpus, gpus + job.needs.gpus
         if queues[name]:
-            heapq.heappush(heads, (*_rank(queues[name][0], teams), name))
+            heapq.heapreplace(heads, rank(name))
+        else:
+            heapq.heappop(heads)
 
 
-def _rank(job: Waiting, teams: Mapping[str, TeamUse]) -> tuple[int, float, str]:
-    return -job.priority, teams[job.team].share, job.id
+class _Outlook:
+    """Why each job waits, asked in the order in which they will be taken."""
 
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._claiming = pool.claiming
+        self._free = {machine.name: machine.free for machine in self._claiming if machine.free}
+        self._runs = {name: use.running_gpus for name, use in pool.teams.items()}
+        self._blocked: dict[str, Priority] = {}  # teams at their limit
+        self._reserved: Reservation | None = None
+        self._by_needs: dict[Needs, WaitReason | None] = {}
+        self._by_job: dict[tuple[Needs, str], str | WaitReason] = {}
+        self._words: dict[tuple[WaitReason, Needs, str], str] = {}
 
-def _reason(
-    job: Waiting, pool: Pool, free_now: Mapping[str, tuple[Device, ...]], blocked_before: bool
-) -> WaitReason:
-    claiming = pool.claiming
-    if not pool.machines:
-        return WaitReason.NO_WORKER
-    if not any(fits(job.needs, machine.devices) for machine in pool.machines):
-        return WaitReason.TOO_LARGE
-    if not any(fits(job.needs, machine.devices) for machine in claiming):
-        return WaitReason.WORKER_TROUBLE
-    if not pool.teams[job.team].allows(job.needs.gpus):
+    def of(self, job: Waiting) -> tuple[WaitReason, str]:
+        """The reason, and the same in words."""
+        reason = self._of_needs(job.needs) or self._of_limit(job) or self._of_devices(job)
+        key = reason, job.needs, job.team
+        if key not in self._words:
+            self._words[key] = _in_words(reason, job, self._pool)
+        return reason, self._words[key]
+
+    def _of_needs(self, needs: Needs) -> WaitReason | None:
+        """What is the matter whoever asks for so much."""
+        if needs not in self._by_needs:
+            self._by_needs[needs] = self._matter(needs)
+        return self._by_needs[needs]
+
+    def _matter(self, needs: Needs) -> WaitReason | None:
+        if not self._pool.machines:
+            return WaitReason.NO_WORKER
+        if not any(fits(needs, m.devices + m.out_of_use) for m in self._pool.machines):
+            return WaitReason.TOO_LARGE
+        if not any(fits(needs, machine.devices) for machine in self._claiming):
+            return WaitReason.WORKER_TROUBLE
+        return None
+
+    def _of_limit(self, job: Waiting) -> WaitReason | None:
+        limit = self._pool.teams[job.team].max_running_gpus
+        if limit is None:
+            return None
+        behind = job.team in self._blocked and job.priority <= self._blocked[job.team]
+        if not behind and self._runs[job.team] + job.needs.gpus <= limit:
+            return None
+        self._blocked.setdefault(job.team, job.priority)
         return WaitReason.TEAM_LIMIT
-    if not any(fits(job.needs, devices) for devices in free_now.values()):
-        return WaitReason.POOL_FULL
-    return WaitReason.RESERVED if blocked_before else WaitReason.NEXT
+
+    def _of_devices(self, job: Waiting) -> WaitReason:
+        key = job.needs, job.kind
+        if key not in self._by_job:
+            self._by_job[key] = self._find(job)
+        found = self._by_job[key]
+        if found is WaitReason.POOL_FULL and self._reserved is None:
+            self._reserved = reservation(job, self._claiming)
+            self._by_job.clear()
+        if isinstance(found, WaitReason):
+            return found
+        self._take(job, found)
+        return WaitReason.NEXT
+
+    def _find(self, job: Waiting) -> str | WaitReason:
+        """The worker that is about to take it, or why none is."""
+        able = [name for name, free in self._free.items() if fits(job.needs, free)]
+        if not able:
+            return WaitReason.POOL_FULL
+        return next((name for name in able if self._lets(name, job)), WaitReason.RESERVED)
+
+    def _lets(self, worker: str, job: Waiting) -> bool:
+        """Whether the job that the worker is kept for, if it is, lets this one go before it."""
+        if self._reserved is None or self._reserved.worker != worker:
+            return True
+        room = self._reserved.room(self._free[worker])
+        short = self._reserved.in_time(self._pool.durations.get(job.kind))
+        return short or any(job.needs.within(most) for most in room)
+
+    def _take(self, job: Waiting, worker: str) -> None:
+        gone = chosen(job.needs, self._free[worker])
+        left = tuple(device for device in self._free[worker] if device not in gone)
+        self._free[worker] = left
+        if not left:
+            del self._free[worker]
+        self._runs[job.team] += job.needs.gpus
+        self._by_job.clear()
 
 
 def _in_words(reason: WaitReason, job: Waiting, pool: Pool) -> str:
@@ -142,53 +216,3 @@ def _troubles(pool: Pool) -> str:
     draining = [f"{machine.name} is draining" for machine in pool.machines if machine.draining]
     told = [f"{name}: {trouble}" for name, trouble in sorted(pool.troubles.items())]
     return "; ".join([*draining, *told])
-
-
-def _take(needs: Needs, free: dict[str, tuple[Device, ...]]) -> None:
-    """Remove the devices that the job is about to get, on the first worker that has them."""
-    for name, devices in free.items():
-        if fits(needs, devices):
-            enough = [device for device in devices if device.memory_mb >= needs.min_memory_mb]
-            gone = set(enough[: needs.gpus])
-            free[name] = tuple(device for device in devices if device not in gone)
-            return
-
-
-class _Starts:
-    """When each device comes free, as jobs are laid on them one after another."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._free_in_s: dict[str, dict[int, float | None]] = {}
-        for machine in pool.claiming:
-            ends: dict[int, float | None] = {device.slot: 0.0 for device in machine.devices}
-            for job in machine.running:
-                ends.update(dict.fromkeys(job.slots, 0.0 if job.stopping else job.ends_in_s))
-            self._free_in_s[machine.name] = ends
-
-    def of(self, job: Waiting) -> float | None:
-        """The job's start in seconds from now; None when it cannot be said."""
-        options = [
-            (ends[needed - 1], machine.name, slots[:needed])
-            for machine in self._pool.claiming
-            for slots, ends in [self._suitable(job.needs, machine)]
-            if len(ends) >= (needed := job.needs.gpus)
-        ]
-        if not options:
-            return None
-        start_s, name, slots = min(options)
-        lasts_s = self._pool.durations.get(job.kind)
-        end_s = None if lasts_s is None else start_s + lasts_s
-        self._free_in_s[name].update(dict.fromkeys(slots, end_s))
-        return start_s
-
-    def _suitable(self, needs: Needs, machine: Machine) -> tuple[list[int], list[float]]:
-        """Slots with the memory whose end is known, and when they come free, soonest first."""
-        free = self._free_in_s[machine.name]
-        found = sorted(
-            (ends_in_s, device.slot)
-            for device in machine.devices
-            if device.memory_mb >= needs.min_memory_mb
-            and (ends_in_s := free[device.slot]) is not None
-        )
-        return [slot for _, slot in found], [ends_in_s for ends_in_s, _ in found]

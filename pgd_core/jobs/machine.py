@@ -49,6 +49,10 @@ class Needs:
     gpus: int = 1
     min_memory_mb: int = 0  # of each
 
+    def within(self, most: Needs) -> bool:
+        """Whether they are no more than these."""
+        return self.gpus <= most.gpus and self.min_memory_mb <= most.min_memory_mb
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -100,7 +104,8 @@ class Worker:
     devices: tuple[Device, ...]
     versions: dict[str, str]  # of pgd, python, torch, mmdet, driver
     state: WorkerState = WorkerState.ACTIVE
-    trouble: str = ""  # why it claims nothing, or not all of its devices
+    trouble: str = ""  # why some or all of its devices cannot be used now
+    unusable: tuple[int, ...] = ()  # their slots
     started_at: datetime | None = None
     seen_at: datetime | None = None
 
@@ -114,14 +119,19 @@ class Offer:
     free: tuple[Device, ...] = (ONE_CPU_SLOT,)
 
 
+def suitable(needs: Needs, devices: Iterable[Device]) -> list[Device]:
+    """Those of the devices that have the memory."""
+    return [device for device in devices if device.memory_mb >= needs.min_memory_mb]
+
+
 def fits(needs: Needs, devices: Iterable[Device]) -> bool:
     """Whether so many of the devices have the memory."""
-    return sum(device.memory_mb >= needs.min_memory_mb for device in devices) >= needs.gpus
+    return len(suitable(needs, devices)) >= needs.gpus
 
 
 def chosen(needs: Needs, devices: Iterable[Device]) -> tuple[Device, ...]:
     """The smallest devices that do, so that large ones stay free for who needs them."""
-    enough = [device for device in devices if device.memory_mb >= needs.min_memory_mb]
+    enough = suitable(needs, devices)
     return tuple(sorted(enough, key=lambda device: (device.memory_mb, device.slot))[: needs.gpus])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
 from pgd_core.jobs.forecast import Pool
@@ -151,6 +152,9 @@ class Queue(Protocol):
         """Ask jobs of lower class to make room for one of higher class that cannot start; those
         that were asked."""
 
+    def raise_old(self) -> Sequence[Job]:
+        """Jobs of class low that have waited too long become normal; those that did."""
+
 
 class TeamStore(Protocol):
     """Teams, their weights and limits."""
@@ -218,7 +222,7 @@ class WorkerStore(Protocol):
     """Who serves the pools."""
 
     def announce(self, worker: Worker) -> None: ...
-    def beat(self, name: str, trouble: str = "") -> WorkerOrders:
+    def beat(self, name: str, troubles: Mapping[int, str] = MappingProxyType({})) -> WorkerOrders:
         """It lives; one that was thought lost is active again. NotFound when it was forgotten."""
 
     def stopped(self, name: str) -> None: ...

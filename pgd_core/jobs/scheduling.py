@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from pgd_core.jobs.machine import Device, Needs, Priority, fits
+from pgd_core.jobs.machine import Device, Needs, Priority, fits, steps, suitable
 
 # A running GPU counts as so much used time: of teams that have used the same, the one that runs
 # less is next. Small, so that it breaks ties and does not outweigh what was really used.
@@ -30,6 +30,7 @@ class SchedulingRules:
 
     half_life: timedelta = timedelta(hours=24)  # after which used GPU time counts half
     preempt: bool = True  # whether a higher class may take the GPUs of a lower one
+    low_waits: timedelta = timedelta(hours=24)  # after which a job of class low becomes normal
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TeamUse:
     @property
     def share(self) -> float:
         """What it has had, by its weight; less goes first."""
-        return (self.used_gpu_s + self.running_gpus * LOOK_AHEAD_S) / self.weight
+        return share_of(self.used_gpu_s, self.running_gpus, self.weight)
 
     def allows(self, gpus: int) -> bool:
         """Whether its limit lets so many more run."""
@@ -85,16 +86,18 @@ class Machine:
     """A living worker and who holds its devices."""
 
     name: str
-    devices: tuple[Device, ...]
+    devices: tuple[Device, ...]  # that can be used
     running: tuple[Running, ...] = ()
     draining: bool = False
+    out_of_use: tuple[Device, ...] = ()  # more devices, which nothing is put on at the moment
 
     @property
     def free(self) -> tuple[Device, ...]:
         """Devices that nobody holds; none of a worker that drains."""
-        return () if self.draining else self._without(self.running)
+        return () if self.draining else self.without(self.running)
 
-    def _without(self, running: Iterable[Running]) -> tuple[Device, ...]:
+    def without(self, running: Iterable[Running]) -> tuple[Device, ...]:
+        """Devices that none of these jobs holds."""
         held = {slot for job in running for slot in job.slots}
         return tuple(device for device in self.devices if device.slot not in held)
 
@@ -107,7 +110,24 @@ class Reservation:
     worker: str
     needs: Needs
     starts_in_s: float | None  # expected; None: nobody knows
-    spare_gpus: int  # of that worker, which the job leaves over
+    spare_gpus: int  # of those that it could use and that are free by then, what it leaves over
+
+    def room(self, free: Sequence[Device]) -> list[Needs]:
+        """The largest needs that the worker's free devices meet and that never delay the job.
+
+        Devices with too little memory for it are everybody's. (A claim takes the smallest devices
+        that do, so these go first.)
+        """
+        others = [device for device in free if device.memory_mb < self.needs.min_memory_mb]
+        largest = max((device.memory_mb for device in free), default=0)
+        return [
+            Needs(self.spare_gpus, largest),
+            *(Needs(most.gpus + self.spare_gpus, most.min_memory_mb) for most in steps(others)),
+        ]
+
+    def in_time(self, lasts_s: float | None) -> bool:
+        """Whether what lasts so long ends before the job can start."""
+        return self.starts_in_s is not None and lasts_s is not None and lasts_s <= self.starts_in_s
 
 
 def decayed(used_gpu_s: float, age: timedelta, half_life: timedelta) -> float:
@@ -116,15 +136,46 @@ def decayed(used_gpu_s: float, age: timedelta, half_life: timedelta) -> float:
     return used_gpu_s * math.exp2(-halvings)
 
 
+def share_of(used_gpu_s: float, running_gpus: int, weight: float) -> float:
+    """What a team has had, by its weight."""
+    return (used_gpu_s + running_gpus * LOOK_AHEAD_S) / weight
+
+
 def in_order(waiting: Iterable[Waiting], teams: Mapping[str, TeamUse]) -> list[Waiting]:
     """Each team's next jobs, by class, share and age."""
     return sorted(waiting, key=lambda job: (-job.priority, teams[job.team].share, job.id))
 
 
+def within_limits(
+    ordered: Iterable[Waiting], teams: Mapping[str, TeamUse]
+) -> tuple[list[Waiting], dict[str, Priority]]:
+    """Those that their team's limit lets start now; and the teams at it, with the class of the job
+    that waits for it: the team's own smaller jobs of that class or lower shall not overtake it."""
+    now, blocked = [], dict[str, Priority]()
+    for job in ordered:
+        if job.team in blocked:
+            continue
+        if teams[job.team].allows(job.needs.gpus):
+            now.append(job)
+        else:
+            blocked[job.team] = job.priority
+    return now, blocked
+
+
 def reservation(job: Waiting, machines: Sequence[Machine]) -> Reservation | None:
-    """Where the job will start soonest; None where no living worker is large enough."""
-    options = [found for machine in machines if (found := _on(job, machine)) is not None]
-    return min(options, key=_soonest, default=None)
+    """Where the job will start soonest; None where no living worker is large enough.
+
+    Where nobody knows, the worker on which most is free already: as that one is kept for the job,
+    it stays the choice until the job starts.
+    """
+    options = {m.name: found for m in machines if (found := _on(job, m)) is not None}
+    ready = {m.name: len(suitable(job.needs, m.free)) for m in machines}
+
+    def soonest(found: Reservation) -> tuple[float, int, int, str]:
+        wait_s = _NEVER if found.starts_in_s is None else found.starts_in_s
+        return wait_s, -ready[found.worker], -found.spare_gpus, found.worker
+
+    return min(options.values(), key=soonest, default=None)
 
 
 def _on(job: Waiting, machine: Machine) -> Reservation | None:
@@ -135,10 +186,11 @@ def _on(job: Waiting, machine: Machine) -> Reservation | None:
     free = machine.free
     while not fits(job.needs, free):
         wait_s = max(wait_s, _end(still.pop(0)))
-        free = machine._without(still)
-    known = None if wait_s == _NEVER else wait_s
-    suitable = sum(device.memory_mb >= job.needs.min_memory_mb for device in free)
-    return Reservation(job.id, machine.name, job.needs, known, suitable - job.needs.gpus)
+        free = machine.without(still)
+    if wait_s == _NEVER:  # whatever is free by now may be what it needs
+        return Reservation(job.id, machine.name, job.needs, None, 0)
+    spare = len(suitable(job.needs, free)) - job.needs.gpus
+    return Reservation(job.id, machine.name, job.needs, wait_s, spare)
 
 
 _NEVER = float("inf")
@@ -146,11 +198,6 @@ _NEVER = float("inf")
 
 def _end(job: Running) -> float:
     return 0.0 if job.stopping else _NEVER if job.ends_in_s is None else job.ends_in_s
-
-
-def _soonest(found: Reservation) -> tuple[float, int, str]:
-    wait_s = _NEVER if found.starts_in_s is None else found.starts_in_s
-    return wait_s, -found.spare_gpus, found.worker
 
 
 def victims(job: Waiting, machines: Sequence[Machine]) -> tuple[Running, ...]:
@@ -166,27 +213,31 @@ def victims(job: Waiting, machines: Sequence[Machine]) -> tuple[Running, ...]:
 
 def _soon_free(machine: Machine) -> tuple[Device, ...]:
     staying = [running for running in machine.running if not running.stopping]
-    return () if machine.draining else machine._without(staying)
+    return () if machine.draining else machine.without(staying)
 
 
 def _to_stop(job: Waiting, machine: Machine) -> tuple[Running, ...] | None:
     """The lowest class first, and of it those that started last, as they lose least."""
     if machine.draining:
         return None
-    staying = [running for running in machine.running if not running.stopping]
+    staying = {running for running in machine.running if not running.stopping}
     lower = sorted(
         (running for running in staying if running.priority < job.priority),
         key=lambda running: (-running.priority, running.claimed_at),
     )
     stopped: list[Running] = []
-    while not fits(job.needs, machine._without(set(staying) - set(stopped))):
+    while not fits(job.needs, machine.without(staying - set(stopped))):
         if not lower:
             return None
         stopped.append(lower.pop())
+    for spared in reversed(stopped):  # a large one that was stopped last may do without the others
+        fewer = [running for running in stopped if running is not spared]
+        if fits(job.needs, machine.without(staying - set(fewer))):
+            stopped = fewer
     return tuple(stopped)
 
 
 def _loss(stopped: tuple[Running, ...]) -> tuple[int, int, float]:
     highest = max(running.priority for running in stopped)
-    youngest = min(running.claimed_at for running in stopped)
-    return highest, sum(len(running.slots) for running in stopped), -youngest.timestamp()
+    longest = min(running.claimed_at for running in stopped)
+    return highest, sum(len(running.slots) for running in stopped), -longest.timestamp()

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import Double, UpdateBase, bindparam, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
-from pgd_core.errors import IllegalMove
-from pgd_core.jobs.job import Claim, Job, JobState
-from pgd_core.jobs.machine import Device, Offer, WorkerState, chosen, fits, steps
+from pgd_core.jobs.job import Claim, Job, JobState, check_move
+from pgd_core.jobs.machine import (
+    Offer,
+    WorkerState,
+    chosen,
+    fits,
+    steps,
+)
 from pgd_core.jobs.scheduling import (
     Machine,
     Reservation,
@@ -25,44 +31,46 @@ from pgd_core.jobs.scheduling import (
     Waiting,
     in_order,
     reservation,
+    within_limits,
 )
-from pgd_core.store.moves import add_event, locked_job, move
+from pgd_core.store.moves import add_event
 from pgd_core.store.pools import (
     first_of_teams,
     fits_one_of,
-    of_other_teams,
+    not_behind,
+    of_kinds,
     read_durations,
     read_machines,
-    small_or_of_kind,
     within_limit,
 )
-from pgd_core.store.tables import WorkerRow
+from pgd_core.store.rows import job_of
+from pgd_core.store.tables import Base, WorkerRow
 from pgd_core.store.teams import team_uses
 from pgd_core.store.times import database_now
 
-_LOCK = 7_407_316  # any number, the same in every process
+# Any number, the same in every process.
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(7407316)"
 
 
 def claim_next(
     session: Session, offer: Offer, lease: timedelta, rules: SchedulingRules
 ) -> tuple[Job, Claim] | None:
     """The next job that the offer serves, taken; None when there is none."""
-    take_turn(session)
-    drained = select(WorkerRow.state).where(WorkerRow.name == offer.worker)
-    if session.scalar(drained) in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
+    state = session.connection().scalar(_STATE, {"worker": offer.worker})
+    if state in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
         return None
+    take_turn(session)
     while (found := _next(session, offer, rules)) is not None:
-        try:
-            return _take(session, found, offer, lease)
-        except IllegalMove:  # cancelled or paused just now
-            continue
+        taken = _take(session, found, offer, lease)
+        if taken is not None:
+            return taken
     return None
 
 
 def take_turn(session: Session) -> None:
     """Wait for all other decisions about the order; SQLite lets one writer in at a time anyway."""
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        session.connection().exec_driver_sql(_TAKE_TURN)
 
 
 def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | None:
@@ -79,35 +87,46 @@ def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | N
 def _next_around(session: Session, offer: Offer, uses: Mapping[str, TeamUse]) -> Waiting | None:
     """When the first in order cannot start here: who may, without holding it up."""
     durations = read_durations(session, offer.pool)
-    machines = _others(session, offer, durations)
-    possible = [most for machine in machines for most in steps(machine.devices)]
-    heads = in_order(
-        first_of_teams(session, offer.pool, fits_one_of(possible), *_below_limits(uses)), uses
-    )
-    at_limit: set[str] = set()
+    machines = _claiming(session, offer, durations)
+    now, blocked = within_limits(startable(session, offer.pool, machines, uses), uses)
     reserved: Reservation | None = None
-    for job in heads:
-        if job.team in at_limit or not uses[job.team].allows(job.needs.gpus):
-            at_limit.add(job.team)  # its own smaller jobs shall not overtake it for ever
-        elif fits(job.needs, offer.free):
+    for job in now:
+        if fits(job.needs, offer.free):
             return job
-        elif not any(fits(job.needs, machine.free) for machine in machines):
+        if not any(fits(job.needs, machine.free) for machine in machines):
             reserved = reservation(job, machines)
             break
-    here = fits_one_of(steps(offer.free))
-    conditions = [here, of_other_teams(at_limit), *_below_limits(uses, running=True)]
+    conditions = [
+        fits_one_of(steps(offer.free)),
+        *(not_behind(team, priority) for team, priority in blocked.items()),
+        *_below_limits(uses, running=True),
+    ]
     if reserved is not None and reserved.worker == offer.worker:
-        conditions.append(small_or_of_kind(reserved.spare_gpus, _in_time(reserved, durations)))
+        short = [kind for kind, lasts_s in durations.items() if reserved.in_time(lasts_s)]
+        conditions.append(fits_one_of(reserved.room(offer.free)) | of_kinds(short))
     return next(iter(in_order(first_of_teams(session, offer.pool, *conditions), uses)), None)
 
 
-def _others(session: Session, offer: Offer, durations: Mapping[str, float]) -> Sequence[Machine]:
-    """The workers that claim, the one that asks with what it says is free among them."""
-    machines, troubles = read_machines(session, offer.pool, durations)
-    claiming = [m for m in machines if not m.draining and m.name not in troubles]
-    if any(machine.name == offer.worker for machine in claiming):
-        return claiming
-    return [*claiming, Machine(offer.worker, tuple(offer.free))]
+def startable(
+    session: Session, pool: str, machines: Sequence[Machine], uses: Mapping[str, TeamUse]
+) -> list[Waiting]:
+    """In order, of each team and class the next job that these workers and its team's limit allow
+    at all."""
+    possible = [most for machine in machines for most in steps(machine.devices)]
+    conditions = [fits_one_of(possible), *_below_limits(uses)]
+    return in_order(first_of_teams(session, pool, *conditions), uses)
+
+
+def _claiming(session: Session, offer: Offer, durations: Mapping[str, float]) -> list[Machine]:
+    """The workers that claim; the one that asks has what it offers and what it runs."""
+    machines, _ = read_machines(session, offer.pool, durations)
+    asks = next((machine for machine in machines if machine.name == offer.worker), None)
+    others = [m for m in machines if m is not asks and m.devices and not m.draining]
+    if asks is None:
+        return [*others, Machine(offer.worker, tuple(offer.free))]
+    slots = {slot for job in asks.running for slot in job.slots} | {d.slot for d in offer.free}
+    devices = tuple(d for d in asks.devices + asks.out_of_use if d.slot in slots)
+    return [*others, replace(asks, devices=devices)]
 
 
 def _below_limits(uses: Mapping[str, TeamUse], running: bool = False) -> list[ColumnElement[bool]]:
@@ -118,28 +137,59 @@ def _below_limits(uses: Mapping[str, TeamUse], running: bool = False) -> list[Co
     ]
 
 
-def _in_time(reserved: Reservation, durations: Mapping[str, float]) -> list[str]:
-    """The kinds of jobs that are expected to end before the reservation begins."""
-    if reserved.starts_in_s is None:
-        return []
-    return [kind for kind, lasts_s in durations.items() if lasts_s <= reserved.starts_in_s]
-
-
-def _take(session: Session, found: Waiting, offer: Offer, lease: timedelta) -> tuple[Job, Claim]:
-    devices: tuple[Device, ...] = chosen(found.needs, offer.free)
+def _take(
+    session: Session, found: Waiting, offer: Offer, lease: timedelta
+) -> tuple[Job, Claim] | None:
+    """The job, claimed; None when it was cancelled, paused or moved just now."""
+    devices = chosen(found.needs, offer.free)
     token = secrets.token_hex(16)
-    job = locked_job(session, found.id)
-    job = move(
-        session,
-        job,
-        JobState.STARTING,
-        attempt=job.attempt + 1,
-        worker=offer.worker,
-        slots=[device.slot for device in devices],
-        lease_token=token,
-        lease_expires_at=database_now(lease),
-        claimed_at=database_now(),
-    )
+    values = {
+        "found": found.id,
+        "of_pool": offer.pool,
+        "of_team": found.team,
+        "of_priority": found.priority,
+        "of_gpus": found.needs.gpus,
+        "of_memory": found.needs.min_memory_mb,
+        "worker": offer.worker,
+        "slots": [device.slot for device in devices],
+        "lease_token": token,
+        "lease_s": lease.total_seconds(),
+    }
+    row = session.connection().execute(_TAKE, values).one_or_none()
+    if row is None:
+        return None
+    job = job_of(row)
     told = {"attempt": job.attempt, "slots": job.slots, "devices": [d.name for d in devices]}
     add_event(session, job.id, "claimed", told, by=offer.worker)
     return job, Claim(job.id, job.attempt, token)
+
+
+def _taking() -> UpdateBase:
+    check_move(JobState.QUEUED, JobState.STARTING)
+    jobs = Base.metadata.tables["jobs"]  # a table and not objects, and built once: the hot path
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("found"),
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.pool == bindparam("of_pool"),
+            jobs.c.team == bindparam("of_team"),
+            jobs.c.priority == bindparam("of_priority"),
+            jobs.c.gpus == bindparam("of_gpus"),
+            jobs.c.min_memory_mb == bindparam("of_memory"),
+        )
+        .values(
+            state=JobState.STARTING,
+            attempt=jobs.c.attempt + 1,
+            worker=bindparam("worker"),
+            slots=bindparam("slots"),
+            lease_token=bindparam("lease_token"),
+            lease_expires_at=database_now(bindparam("lease_s", type_=Double)),
+            claimed_at=database_now(),
+        )
+        .returning(jobs)
+    )
+
+
+_TAKE = _taking()
+_STATE = select(WorkerRow.state).where(WorkerRow.name == bindparam("worker"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 _WRITES = "pgd_writes"
 _SQLITE_BUSY_MS = 10_000
@@ -29,14 +30,18 @@ def open_engine(url: str) -> Engine:
     return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL_ARGUMENTS)
 
 
-def reading(engine: Engine) -> AbstractContextManager[Session]:
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
     """A transaction that only looks."""
-    return sessionmaker(engine).begin()
+    with Session(engine) as session, session.begin():
+        yield session
 
 
-def writing(engine: Engine) -> AbstractContextManager[Session]:
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
     """A transaction that writes; on SQLite it takes the write lock at once."""
-    return sessionmaker(engine.execution_options(**{_WRITES: True})).begin()
+    with Session(engine.execution_options(**{_WRITES: True})) as session, session.begin():
+        yield session
 
 
 def _open_sqlite(url: URL) -> Engine:

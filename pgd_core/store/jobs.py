@@ -35,6 +35,8 @@ from pgd_core.store.times import database_now
 
 # Workers that one round wakes in a pool; a worker that is awake goes on by itself.
 _HINTS_AT_ONCE = 64
+# A job that was hinted a moment ago is not marked again: each submit would rewrite a long queue.
+_HINT_IS_FRESH = timedelta(seconds=10)
 _RECONCILER = "reconciler"
 
 
@@ -131,7 +133,9 @@ class SqlJobStore(JobRequests):
         return [pool for pool, count in counts for _ in range(min(count, _HINTS_AT_ONCE))]
 
     def hinted(self, pool: str) -> None:
-        mark = update(JobRow).where(JobRow.pool == pool, JobRow.state == JobState.QUEUED)
+        unheard = or_(JobRow.hinted_at.is_(None), JobRow.hinted_at < database_now(-_HINT_IS_FRESH))
+        queued = (JobRow.pool == pool, JobRow.state == JobState.QUEUED)
+        mark = update(JobRow).where(*queued, unheard)
         with writing(self._engine) as session:
             session.execute(mark.values(hinted_at=database_now()))
 

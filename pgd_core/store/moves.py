@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import UpdateBase, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -25,13 +25,17 @@ from pgd_core.jobs.job import (
     check_move,
 )
 from pgd_core.store.rows import job_of, storable
-from pgd_core.store.tables import ArtifactRow, EventRow, JobRow
+from pgd_core.store.tables import ArtifactRow, Base
 from pgd_core.store.times import database_now, seconds_since
+
+# Tables and not objects, and what never changes built once: each claim and end comes here.
+_JOBS = Base.metadata.tables["jobs"]
+_LOCK_JOB = select(_JOBS).where(_JOBS.c.id == bindparam("of")).with_for_update()
 
 
 def locked_job(session: Session, job_id: str) -> Job:
     """The job, held until the transaction ends; NotFound when there is none."""
-    row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
+    row = session.connection().execute(_LOCK_JOB, {"of": job_id}).one_or_none()
     if row is None:
         raise NotFound(f"no job {job_id}")
     return job_of(row)
@@ -55,13 +59,9 @@ def lease_lost(claim: Claim) -> LeaseLost:
 def move(session: Session, job: Job, state: JobState, **values: Any) -> Job:
     """The job in its new state; the old state and the lease are guarded in SQL as well."""
     check_move(job.state, state)
-    changed = session.scalar(
-        update(JobRow)
-        .where(JobRow.id == job.id, JobRow.state == job.state, _same_lease(job))
-        .values(state=state, **values)
-        .returning(JobRow)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
+    old = (_JOBS.c.id == job.id, _JOBS.c.state == job.state, _same_lease(job))
+    changing = update(_JOBS).where(*old).values(state=state, **values).returning(_JOBS)
+    changed = session.connection().execute(changing).one_or_none()
     if changed is None:
         raise IllegalMove(f"job {job.id} is no longer {job.state}; look at it again")
     return job_of(changed)
@@ -79,7 +79,7 @@ def end_attempt(
 ) -> Job:
     """End the attempt: requeued, paused or ended, as the reason says; its GPU time is noted."""
     after = aftermath(job, reason)
-    took_s = func.coalesce(seconds_since(JobRow.claimed_at), 0.0)
+    took_s = func.coalesce(seconds_since(_JOBS.c.claimed_at), 0.0)
     ended = move(
         session,
         job,
@@ -88,7 +88,7 @@ def end_attempt(
         message=storable(message),
         failures=after.failures,
         stop_requested=None,
-        gpu_s=JobRow.gpu_s + JobRow.gpus * took_s,
+        gpu_s=_JOBS.c.gpu_s + _JOBS.c.gpus * took_s,
         slots=[],
         claimed_at=None,
         lease_token=None,
@@ -111,19 +111,29 @@ def add_event(
     session: Session, job_id: str, kind: str, data: dict[str, Any] | None = None, *, by: str
 ) -> None:
     """A line of history; the caller holds the job's row, so numbers neither clash nor skip."""
-    last = select(func.coalesce(func.max(EventRow.sequence), 0)).where(EventRow.job_id == job_id)
-    line = insert(EventRow).values(
-        job_id=job_id,
+    line = {"of": job_id, "kind": kind, "by": by, "data": storable(data or {})}
+    session.connection().execute(_ADD_EVENT, line)
+
+
+def _adding_event() -> UpdateBase:
+    events = Base.metadata.tables["job_events"]
+    last = select(func.coalesce(func.max(events.c.sequence), 0)).where(
+        events.c.job_id == bindparam("of")
+    )
+    return insert(events).values(
+        job_id=bindparam("of"),
         sequence=last.scalar_subquery() + 1,
         at=database_now(),
-        kind=kind,
-        by=by,
-        data=storable(data or {}),
+        kind=bindparam("kind"),
+        by=bindparam("by"),
+        data=bindparam("data"),
     )
-    session.execute(line)
+
+
+_ADD_EVENT = _adding_event()
 
 
 def _same_lease(job: Job) -> ColumnElement[bool]:
     if job.lease_token is None:
-        return JobRow.lease_token.is_(None)
-    return JobRow.lease_token == job.lease_token
+        return _JOBS.c.lease_token.is_(None)
+    return _JOBS.c.lease_token == job.lease_token

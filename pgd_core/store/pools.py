@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, false, func, literal, or_, select, true, union_all
+from sqlalchemy import Row, Select, bindparam, false, func, literal, or_, select, true, union_all
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -44,32 +45,40 @@ def read_pool(session: Session, name: str, rules: SchedulingRules) -> Pool:
 
 
 def first_of_teams(session: Session, pool: str, *conditions: ColumnElement[bool]) -> list[Waiting]:
-    """Of each team its next job of each class, of those that meet the conditions on candidates.
+    """Of each team its next job from each class down, of those that meet the conditions on
+    candidates.
 
     One look into the index for each: the length of the queue does not matter.
     """
+    query = _first_of_teams(*conditions) if conditions else _HEADS
+    rows = session.connection().execute(query, {"pool": pool})
+    return [_waiting(row) for row in dict.fromkeys(rows)]
+
+
+def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
     first = (
         select(_Candidate.id)
         .where(
-            _Candidate.pool == pool,
+            _Candidate.pool == bindparam("pool"),
             _Candidate.state == JobState.QUEUED,
             _Candidate.team == TeamRow.name,
-            _Candidate.priority == _CLASSES.c.priority,
+            _Candidate.priority <= _CLASSES.c.priority,
             _Candidate.kind != "study",
             *conditions,
         )
-        .order_by(_Candidate.id)
+        # PostgreSQL would look for the lowest id of all jobs that ever were, if the class were
+        # given and not a part of the order.
+        .order_by(_Candidate.priority.desc(), _Candidate.id)
         .limit(1)
         .correlate(TeamRow, _CLASSES)
         .scalar_subquery()
     )
-    query = (
+    return (
         select(*_of_waiting(JobRow))
         .select_from(TeamRow)
         .join(_CLASSES, true())
         .join(JobRow, JobRow.id == first)
     )
-    return [_waiting(row) for row in session.execute(query)]
 
 
 def fits_one_of(needs: Sequence[Needs]) -> ColumnElement[bool]:
@@ -83,9 +92,9 @@ def fits_one_of(needs: Sequence[Needs]) -> ColumnElement[bool]:
     )
 
 
-def of_other_teams(names: set[str]) -> ColumnElement[bool]:
-    """Whether a candidate belongs to none of these teams."""
-    return _Candidate.team.not_in(sorted(names))
+def not_behind(team: str, priority: Priority) -> ColumnElement[bool]:
+    """Whether a candidate is another team's, or of a higher class."""
+    return (_Candidate.team != team) | (_Candidate.priority > priority)
 
 
 def within_limit(team: str, gpus: int) -> ColumnElement[bool]:
@@ -93,28 +102,39 @@ def within_limit(team: str, gpus: int) -> ColumnElement[bool]:
     return (_Candidate.team != team) | (_Candidate.gpus <= gpus)
 
 
-def small_or_of_kind(gpus: int, kinds: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a candidate asks for no more, or is of one of the kinds."""
-    return (_Candidate.gpus <= gpus) | _Candidate.kind.in_(kinds)
+def of_kinds(kinds: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a candidate is of one of the kinds."""
+    return _Candidate.kind.in_(kinds)
 
 
 def read_machines(
     session: Session, pool: str, durations: Mapping[str, float]
 ) -> tuple[list[Machine], dict[str, str]]:
-    """The living workers with what they run, and the troubles of those that claim nothing."""
-    workers = select(WorkerRow).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
-    rows = list(session.scalars(workers.order_by(WorkerRow.name)))
-    running = _read_running(session, pool, durations)
-    machines = [
-        Machine(
-            row.name,
-            tuple(Device(**device) for device in row.devices),
-            tuple(job for job in running if job.worker == row.name),
-            draining=row.state == WorkerState.DRAINING,
-        )
-        for row in rows
-    ]
+    """The living workers with what they run, and their troubles."""
+    workers = select(
+        WorkerRow.name,
+        WorkerRow.devices,
+        WorkerRow.state,
+        WorkerRow.trouble,
+        WorkerRow.unusable,
+    ).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
+    rows = session.execute(workers.order_by(WorkerRow.name)).all()
+    running: dict[str, list[Running]] = defaultdict(list)
+    for job in _read_running(session, pool, durations):
+        running[job.worker].append(job)
+    machines = [_machine(row, running[row.name]) for row in rows]
     return machines, {row.name: row.trouble for row in rows if row.trouble}
+
+
+def _machine(row: Row[Any], running: Sequence[Running]) -> Machine:
+    devices = [Device(**device) for device in row.devices]
+    return Machine(
+        row.name,
+        tuple(device for device in devices if device.slot not in row.unusable),
+        tuple(running),
+        draining=row.state == WorkerState.DRAINING,
+        out_of_use=tuple(device for device in devices if device.slot in row.unusable),
+    )
 
 
 def read_durations(session: Session, pool: str) -> dict[str, float]:
@@ -173,16 +193,17 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
 
 def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    eta_s, said = row.progress.get("eta_s"), _moment(row.progress.get("at"))
-    if eta_s is not None and said is not None:
+    eta_s, said = row.progress.get("eta_s"), _instant(row.progress.get("at"))
+    # What was said before the claim was said by an earlier attempt.
+    if eta_s is not None and said is not None and said >= row.claimed_at:
         age_s: float = (row.now - said).total_seconds()
         return max(0.0, float(eta_s) - max(0.0, age_s))
     lasts_s = durations.get(row.kind)
     return None if lasts_s is None else max(0.0, lasts_s - float(row.runs_s))
 
 
-def _moment(text: str | None) -> datetime | None:
-    """What a trainer wrote as a time; None where it is none: its fault holds up nobody else."""
+def _instant(text: str | None) -> datetime | None:
+    """A trainer's word for a time; None where it is none: its fault holds up nobody else."""
     try:
         said = datetime.fromisoformat(text or "")
     except ValueError:
@@ -197,3 +218,6 @@ def _of_waiting(job: Any) -> tuple[Any, ...]:
 def _waiting(row: Row[Any]) -> Waiting:
     needs = Needs(row.gpus, row.min_memory_mb)
     return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.name)
+
+
+_HEADS = _first_of_teams()  # built once: a claim is on the hot path

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, Job, JobState, StopRequest
-from pgd_core.jobs.machine import LIVING
-from pgd_core.jobs.scheduling import SchedulingRules, Waiting, in_order, victims
-from pgd_core.store.claiming import take_turn
+from pgd_core.jobs.machine import LIVING, Priority
+from pgd_core.jobs.scheduling import SchedulingRules, Waiting, victims, within_limits
+from pgd_core.store.claiming import startable, take_turn
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
 from pgd_core.store.moves import locked_job
-from pgd_core.store.pools import first_of_teams, read_durations, read_machines, read_pool
-from pgd_core.store.requests import request_stop
+from pgd_core.store.pools import read_durations, read_machines, read_pool
+from pgd_core.store.requests import move_to, request_stop
 from pgd_core.store.tables import JobRow, WorkerRow
 from pgd_core.store.teams import team_uses
+from pgd_core.store.times import database_now
 
 _SCHEDULER = "scheduler"
+_RAISED_AT_ONCE = 100
 
 
 class SqlQueue:
@@ -44,24 +47,45 @@ class SqlQueue:
             return []
         return [job for pool in self.pools() for job in self._preempt(pool)]
 
+    def raise_old(self) -> Sequence[Job]:
+        old = select(JobRow.id).where(
+            JobRow.state == JobState.QUEUED,
+            JobRow.priority == Priority.LOW,
+            JobRow.created_at < database_now(-self._rules.low_waits),
+        )
+        with reading(self._engine) as session:
+            found = list(session.scalars(old.limit(_RAISED_AT_ONCE)))
+        return [job for job_id in found if (job := self._raise(job_id)) is not None]
+
+    def _raise(self, job_id: str) -> Job | None:
+        with writing(self._engine) as session:
+            job = locked_job(session, job_id)
+            if job.state is not JobState.QUEUED or job.priority is not Priority.LOW:
+                return None
+            place = replace(job.placement, priority=Priority.NORMAL)
+            return move_to(session, job, place, by=_SCHEDULER)
+
     def _preempt(self, pool: str) -> list[Job]:
         with writing(self._engine) as session:
             take_turn(session)
+            machines, _ = read_machines(session, pool, read_durations(session, pool))
+            able = [machine for machine in machines if machine.devices and not machine.draining]
             uses = team_uses(session, self._rules.half_life)
-            heads = in_order(first_of_teams(session, pool), uses)
-            first = next((job for job in heads if uses[job.team].allows(job.needs.gpus)), None)
-            return [] if first is None else self._make_room(session, pool, first)
+            now, _ = within_limits(startable(session, pool, able, uses), uses)
+            return [
+                asked
+                for first in now[:1]
+                for victim in victims(first, able)
+                if (asked := _ask(session, victim.id, first)) is not None
+            ]
 
-    def _make_room(self, session: Session, pool: str, first: Waiting) -> list[Job]:
-        machines, troubles = read_machines(session, pool, read_durations(session, pool))
-        claiming = [machine for machine in machines if machine.name not in troubles]
-        stopped = []
-        for victim in victims(first, claiming):
-            job = locked_job(session, victim.id)
-            if job.state in LEASED_STATES:
-                # The history is read by the job's team, which may not know of another team's job.
-                who = f"job {first.id}" if first.team == job.team else "a job of another team"
-                why = f"{who}, of class {first.priority.word}, needs its GPUs"
-                request = StopRequest.PREEMPT
-                stopped.append(request_stop(session, job, request, by=_SCHEDULER, why=why))
-        return stopped
+
+def _ask(session: Session, job_id: str, first: Waiting) -> Job | None:
+    """The job, asked to make room; None when it ended or was asked to stop meanwhile."""
+    job = locked_job(session, job_id)
+    if job.state not in LEASED_STATES or job.stop_requested is not None:
+        return None
+    # The history is read by the job's team, which may not know of another team's job.
+    who = f"job {first.id}" if first.team == job.team else "a job of another team"
+    why = f"{who}, of class {first.priority.word}, needs its GPUs"
+    return request_stop(session, job, StopRequest.PREEMPT, by=_SCHEDULER, why=why)

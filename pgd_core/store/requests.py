@@ -139,18 +139,24 @@ class JobRequests(JobHistory):
                 check_quota(session, placement)
             elif "gpus" in changed:
                 _refuse_too_many(session, placement)
-            if not changed:
-                return job
-            row = session.scalars(
-                update(JobRow)
-                .where(JobRow.id == job_id)
-                .values(**{name: new for name, (_, new) in changed.items()}, hinted_at=None)
-                .returning(JobRow)
-                .execution_options(populate_existing=True, synchronize_session=False)
-            ).one()
-            told = {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
-            add_event(session, job_id, "changed", told, by=by)
-            return job_of(row)
+            return move_to(session, job, placement, by=by)
+
+
+def move_to(session: Session, job: Job, placement: Placement, *, by: str) -> Job:
+    """The job in its new place; the caller holds its row and has seen that it may go there."""
+    changed = _changes(job.placement, placement)
+    if not changed:
+        return job
+    row = session.scalars(
+        update(JobRow)
+        .where(JobRow.id == job.id)
+        .values(**{name: new for name, (_, new) in changed.items()}, hinted_at=None)
+        .returning(JobRow)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).one()
+    told = {name: {"from": old, "to": new} for name, (old, new) in changed.items()}
+    add_event(session, job.id, "changed", told, by=by)
+    return job_of(row)
 
 
 def insert_job(

@@ -23,6 +23,8 @@ from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.teams import Team
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from pgd_core.store.tables import (
         ArtifactRow,
         DatasetRow,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     )
 
 
-def job_of(row: JobRow) -> Job:
+def job_of(row: JobRow | Row[Any]) -> Job:
     values = values_of(row, Job)
     values["state"] = JobState(row.state)
     values["reason"] = Reason(row.reason) if row.reason else None
@@ -48,6 +50,7 @@ def job_of(row: JobRow) -> Job:
 def worker_of(row: WorkerRow) -> Worker:
     values = values_of(row, Worker)
     values["devices"] = tuple(Device(**device) for device in row.devices)
+    values["unusable"] = tuple(row.unusable)
     return Worker(**values | {"state": WorkerState(row.state)})
 
 

@@ -49,8 +49,6 @@ class JobRow(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        # A team's next job of a class is the first of its part of this index.
-        Index("ix_jobs_queue", "pool", "state", "team", "priority", "id"),
         Index("ix_jobs_lease", "state", "lease_expires_at"),
         Index("ix_jobs_finished", "pool", "state", "finished_at"),
         Index("ix_jobs_spec_sha256", "spec_sha256"),
@@ -91,6 +89,10 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+# A team's next job is the first of its part of this index.
+Index("ix_jobs_queue", JobRow.pool, JobRow.state, JobRow.team, JobRow.priority.desc(), JobRow.id)
+
+
 class TeamRow(Base):
     """A team; see `jobs.teams.Team`."""
 
@@ -119,6 +121,8 @@ class WorkerRow(Base):
     versions: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(_WORD)
     trouble: Mapped[str] = mapped_column(Text, default="")
+    unusable: Mapped[list[int]] = mapped_column(default=list)  # slots that nothing is put on
+    drain: Mapped[bool] = mapped_column(default=False)  # asked to, whatever its state became
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, Executable, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -69,6 +69,19 @@ def locked_team(session: Session, name: str) -> TeamRow:
 
 def team_uses(session: Session, half_life: timedelta) -> dict[str, TeamUse]:
     """By name, what each team has had until now: what ended, decayed, and what runs."""
+    return {
+        row.name: TeamUse(
+            row.name,
+            row.weight,
+            decayed(row.used_gpu_s, timedelta(seconds=row.age_s), half_life) + row.running_gpu_s,
+            row.running_gpus,
+            row.max_running_gpus,
+        )
+        for row in session.connection().execute(_USES)
+    }
+
+
+def _uses() -> Executable:
     running = (
         select(
             JobRow.team,
@@ -79,7 +92,7 @@ def team_uses(session: Session, half_life: timedelta) -> dict[str, TeamUse]:
         .group_by(JobRow.team)
         .subquery()
     )
-    query = select(
+    return select(
         TeamRow.name,
         TeamRow.weight,
         TeamRow.used_gpu_s,
@@ -88,16 +101,9 @@ def team_uses(session: Session, half_life: timedelta) -> dict[str, TeamUse]:
         func.coalesce(running.c.gpus, 0).label("running_gpus"),
         func.coalesce(running.c.gpu_s, 0.0).label("running_gpu_s"),
     ).outerjoin(running, running.c.team == TeamRow.name)
-    return {
-        row.name: TeamUse(
-            row.name,
-            row.weight,
-            decayed(row.used_gpu_s, timedelta(seconds=row.age_s), half_life) + row.running_gpu_s,
-            row.running_gpus,
-            row.max_running_gpus,
-        )
-        for row in session.execute(query)
-    }
+
+
+_USES = _uses()  # built once: a claim is on the hot path
 
 
 def charge(session: Session, name: str, gpu_s: float, half_life: timedelta) -> None:

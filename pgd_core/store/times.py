@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, TypeDecorator, literal
+from sqlalchemy import BindParameter, DateTime, Dialect, Float, TypeDecorator, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -39,8 +39,9 @@ class database_now(FunctionElement[datetime]):  # noqa: N801  reads as an SQL fu
     type = UtcTime()
     inherit_cache = True
 
-    def __init__(self, shift: timedelta = timedelta(0)) -> None:
-        super().__init__(literal(shift.total_seconds()))
+    def __init__(self, shift: timedelta | BindParameter[float] = timedelta(0)) -> None:
+        in_s = literal(shift.total_seconds()) if isinstance(shift, timedelta) else shift
+        super().__init__(in_s)
 
 
 class seconds_since(FunctionElement[float]):  # noqa: N801

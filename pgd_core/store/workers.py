@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from types import MappingProxyType
 
 from sqlalchemy import Engine, exists, select, update
 from sqlalchemy.orm import Session
@@ -43,16 +44,17 @@ class SqlWorkerStore:
                 )
             )
 
-    def beat(self, name: str, trouble: str = "") -> WorkerOrders:
+    def beat(self, name: str, troubles: Mapping[int, str] = MappingProxyType({})) -> WorkerOrders:
         with writing(self._engine) as session:
             row = session.get(WorkerRow, name, with_for_update=True)
             if row is None:
                 raise NotFound(
                     f"no worker {name!r}: it was silent for so long that it was forgotten"
                 )
-            row.seen_at, row.trouble = database_now(), trouble
+            row.seen_at, row.unusable = database_now(), sorted(troubles)
+            row.trouble = "; ".join(dict.fromkeys(troubles.values()))
             if row.state == WorkerState.LOST:  # it was only cut off, or frozen
-                row.state = WorkerState.ACTIVE
+                row.state = WorkerState.DRAINING if row.drain else WorkerState.ACTIVE
             return WorkerOrders(
                 drain=row.state == WorkerState.DRAINING, waiting=_has_work(session, row.pool)
             )
@@ -95,10 +97,10 @@ class SqlWorkerStore:
 
     def _set(self, name: str, new: WorkerState, old: WorkerState) -> Worker:
         with writing(self._engine) as session:
-            row = _existing(session, name)
+            row = _existing(session, name, for_update=True)
             if row.state not in (new, old):
                 raise IllegalMove(f"worker {name} is {row.state}; it cannot become {new}")
-            row.state = new
+            row.state, row.drain = new, new is WorkerState.DRAINING
             session.flush()
             return worker_of(row)
 
@@ -110,8 +112,8 @@ def _has_work(session: Session, pool: str) -> bool:
     return bool(session.scalar(select(exists(queued))))
 
 
-def _existing(session: Session, name: str) -> WorkerRow:
-    row = session.get(WorkerRow, name)
+def _existing(session: Session, name: str, *, for_update: bool = False) -> WorkerRow:
+    row = session.get(WorkerRow, name, with_for_update=for_update or None)
     if row is None:
         raise NotFound(f"no worker {name!r}")
     return row

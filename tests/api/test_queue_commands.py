@@ -107,7 +107,7 @@ def test_workers_are_listed_with_what_they_have_and_drained(world, pgd):
     worker = world.worker("gpu-1")
     world.submitted()
     world.claimed(worker, 0)
-    world.services.workers.beat("gpu-1", trouble="GPU 1 is used by [another]")
+    world.services.workers.beat("gpu-1", {1: "GPU 1 is used by [another]"})
     world.forget()
 
     row = pgd("workers").splitlines()[-1]

@@ -13,7 +13,7 @@ import pytest
 
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.job import Job
-from pgd_core.jobs.machine import ONE_CPU_SLOT, Placement
+from pgd_core.jobs.machine import ONE_CPU_SLOT, Needs, Placement
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, open_engine
 from tests.servers import RedisServer, redis_server, sqlite_url
@@ -63,10 +63,10 @@ class World:
         )
         return dataset.id
 
-    def submit(self, does: str, pool: str = "default", **options) -> Job:
+    def submit(self, does: str, pool: str = "default", gpus: int = 1, **options) -> Job:
         model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet18"))
         spec = TrainJob(kind="train", name=does, dataset=self.dataset, model=model)
-        return self.jobs.submit(spec, Placement(pool), **options)
+        return self.jobs.submit(spec, Placement(pool, needs=Needs(gpus)), **options)
 
     def runner(self, **options) -> Runner:
         return Runner(

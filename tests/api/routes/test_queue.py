@@ -115,7 +115,7 @@ def test_free_gpus_are_those_that_a_job_could_get(world):
     world.services.workers.drain("gpu-1")
     assert queue_of(world)["default"]["gpus"] == {"total": 4, "busy": 0, "free": 2}
 
-    world.services.workers.beat("gpu-2", trouble="the disk is full")
+    world.services.workers.beat("gpu-2", {0: "the disk is full", 1: "the disk is full"})
     world.submitted()
     pool = queue_of(world)["default"]
     assert pool["gpus"]["free"] == 0

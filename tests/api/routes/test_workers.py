@@ -13,7 +13,7 @@ def test_a_worker_shows_its_devices_and_which_job_holds_each(world):
     worker = world.worker("gpu-1", gpus=3)
     world.submitted(gpus=2)
     job, _ = world.claimed(worker, 0, 2)
-    world.services.workers.beat("gpu-1", trouble="GPU 1 is used by another")
+    world.services.workers.beat("gpu-1", {1: "GPU 1 is used by another"})
     world.forget()
 
     shown = world.http.get("/v1/workers/gpu-1").json()

@@ -11,6 +11,7 @@ from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
 from pgd_core.store.engine import writing
 from pgd_core.store.tables import Base, TeamRow
+from tests.pgd_core.store.cluster import Cluster
 from tests.servers import postgres_url, sqlite_url
 
 
@@ -60,3 +61,8 @@ def model() -> DetectorSpec:
 @pytest.fixture
 def spec(model: DetectorSpec) -> TrainJob:
     return TrainJob(kind="train", name="a student", dataset="digits", model=model)
+
+
+@pytest.fixture
+def cluster(engine: Engine, spec: TrainJob) -> Cluster:
+    return Cluster(engine, spec)
