@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from api import terminal
 from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
+from api.key_commands import commands as key_commands
 from api.library_commands import data, json_object, show_answer, teacher
 from api.queue_commands import commands as queue_commands
 
@@ -27,6 +28,8 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (ApiError, TimeoutError, OSError) as error:
             typer.echo(f"pgd: {error}", err=True)
+            if getattr(error, "status", 0) == 401:
+                typer.echo("pgd: `pgd login URL` keeps a key; PGD_API_KEY goes before it", err=True)
             raise typer.Exit(1) from error
 
 
@@ -39,6 +42,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
 app.add_typer(queue_commands)
+app.add_typer(key_commands)
 out = Console()
 
 

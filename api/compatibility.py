@@ -5,24 +5,31 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
-from pgd_core.jobs.job import CheckState, Dataset, Teacher
+from pgd_core.jobs.graduates import graduate
+from pgd_core.jobs.job import CheckState, Dataset, Job, Teacher
 from pgd_core.jobs.methods import refuse_unserved
-from pgd_core.jobs.protocols import LibraryStore
+from pgd_core.jobs.protocols import JobStore, LibraryStore
 from pgd_core.jobs.spec import (
     BackboneSpec,
     DistillJob,
+    ExportJob,
     JobSpec,
     StudyJob,
     TeacherToTrain,
     TrainJob,
 )
 
+Owned = TypeVar("Owned", Dataset, Teacher, Job)
 
-def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None) -> None:
-    """Raise InvalidSpec or NotReady unless the job's data set and teacher can be used together.
+
+def check_job(
+    spec: JobSpec, jobs: JobStore, library: LibraryStore, weights_folder: Path | None, team: str
+) -> None:
+    """Raise InvalidSpec or NotReady unless the team's data set and teacher can be used together.
 
     Where `weights_folder` is None, only the worker knows which files there are.
     """
@@ -30,9 +37,11 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
         raise _invalid("/name", "name holds a control character")
     if weights_folder is not None:
         _check_weights(spec, weights_folder)
-    dataset = _ready_dataset(spec.dataset, library)
+    dataset = _ready_dataset(spec.dataset, library, team)
+    if isinstance(spec, ExportJob) and spec.job:
+        _check_made(spec.job, jobs, library, dataset)
     for pointer, teacher_id in _teachers(spec):
-        teacher = _ready_teacher(pointer, teacher_id, library)
+        teacher = _ready_teacher(pointer, teacher_id, library, team)
         if teacher.classes != dataset.classes:
             raise _invalid(pointer, _class_mismatch(teacher, dataset))
         if isinstance(spec, DistillJob):
@@ -42,6 +51,8 @@ def check_job(spec: JobSpec, library: LibraryStore, weights_folder: Path | None)
 def _teachers(spec: JobSpec) -> list[tuple[str, str]]:
     """(JSON pointer, id) of each registered teacher that the job names."""
     if isinstance(spec, TrainJob):
+        return []
+    if isinstance(spec, ExportJob) and spec.job:
         return []
     if isinstance(spec, StudyJob):
         named = spec.teachers.items()
@@ -77,30 +88,56 @@ def _check_weights(spec: JobSpec, folder: Path) -> None:
             )
 
 
-def _ready_dataset(dataset_id: str, library: LibraryStore) -> Dataset:
+def _ready_dataset(dataset_id: str, library: LibraryStore, team: str) -> Dataset:
     _check_id("/dataset", dataset_id)
     try:
-        dataset = library.dataset(dataset_id)
+        dataset = _of_team(library.dataset(dataset_id), team)
     except NotFound as error:
         raise _invalid(
-            "/dataset", f"there is no data set {dataset_id}; GET /v1/datasets lists them"
+            "/dataset", f"team {team!r} has no data set {dataset_id}; GET /v1/datasets lists them"
         ) from error
     if dataset.state is not CheckState.READY:
         raise NotReady(_not_ready("data set", dataset.id, dataset.state, "datasets"))
     return dataset
 
 
-def _ready_teacher(pointer: str, teacher_id: str, library: LibraryStore) -> Teacher:
+def _ready_teacher(pointer: str, teacher_id: str, library: LibraryStore, team: str) -> Teacher:
     _check_id(pointer, teacher_id)
     try:
-        teacher = library.teacher(teacher_id)
+        teacher = _of_team(library.teacher(teacher_id), team)
     except NotFound as error:
         raise _invalid(
-            pointer, f"there is no teacher {teacher_id}; GET /v1/teachers lists them"
+            pointer, f"team {team!r} has no teacher {teacher_id}; GET /v1/teachers lists them"
         ) from error
     if teacher.state is not CheckState.READY:
         raise NotReady(_not_ready("teacher", teacher.id, teacher.state, "teachers"))
     return teacher
+
+
+def _check_made(job_id: str, jobs: JobStore, library: LibraryStore, dataset: Dataset) -> None:
+    """That the job has made a detector of the data set's classes."""
+    _check_id("/job", job_id)
+    try:
+        made = graduate(_of_team(jobs.get(job_id), dataset.team), jobs, library)
+    except NotFound as error:
+        message = f"team {dataset.team!r} has no job {job_id} with a detector; GET /v1/jobs"
+        raise _invalid("/job", message) from error
+    except InvalidSpec as error:
+        raise _invalid("/job", error.message) from error
+    if made.classes != dataset.classes:
+        raise _invalid(
+            "/job",
+            f"the job's detector knows {len(made.classes)} classes ({_some(set(made.classes))}), "
+            f"data set {dataset.name!r} has {len(dataset.classes)} "
+            f"({_some(set(dataset.classes))}); they must be the same, in the same order",
+        )
+
+
+def _of_team(thing: Owned, team: str) -> Owned:
+    """Another team's is as good as none."""
+    if thing.team != team:
+        raise NotFound(f"team {team!r} has no {thing.id}")
+    return thing
 
 
 def _not_ready(thing: str, thing_id: str, state: CheckState, resource: str) -> str:

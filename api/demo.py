@@ -22,6 +22,7 @@ from rich.console import Console
 from api import terminal
 from api.client import Client
 from api.demo_jobs import PLANS
+from api.first_key import FILE as LOCAL_KEY
 from api.processes import die_with_parent, last_lines
 from api.schemas import DatasetView, JobView
 
@@ -38,7 +39,7 @@ def run_demo(data: str, seed: int, folder: Path, console: Console) -> None:
         raise DemoFailed(f"there is no data set {data!r}; choose one of {', '.join(PLANS)}")
     began, plan, folder = time.monotonic(), PLANS[data], folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with service(folder, console) as url, Client(url) as client:
+    with service(folder, console) as url, Client(url, api_key=key_in(folder)) as client:
         clear_queue(client)
         make_data(plan.data, folder, console)
         dataset = register(client, data, folder / "data", console)
@@ -82,6 +83,11 @@ def service(folder: Path, console: Console, *, workers: int = 1) -> Iterator[str
         yield found.group()
     finally:
         _stop(process)
+
+
+def key_in(folder: Path) -> str:
+    """The API key of the service that runs in this folder."""
+    return (folder / "service" / LOCAL_KEY).read_text(encoding="utf-8").strip()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -27,6 +27,7 @@ from types import FrameType
 
 import httpx
 
+from api.first_key import own_key
 from api.processes import POLL_S, Family, GaveUp, Program, sweep
 from api.readiness import ping_redis
 from pgd_core.files import open_files
@@ -86,6 +87,7 @@ def up(settings: Settings, announce: Callable[[str], None], warn: Callable[[str]
         _wait(lambda: _answers(redis_url), family, stop, "Redis")
         settings = settings.model_copy(update={"data_folder": folder, "redis_url": redis_url})
         migrate(settings.resolved_database_url())
+        held.enter_context(own_key(settings, listener.getsockname()[1], warn))
         for program in _ours(settings, listener):
             family.start(program)
         url = url_of(listener)

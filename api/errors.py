@@ -40,6 +40,12 @@ class TooLarge(errors.BadRequest):
     code = "too_large"
 
 
+class RateLimited(errors.PgdError):
+    """The key asks too often; Retry-After says when it may again."""
+
+    code = "rate_limited"
+
+
 class StorageFull(errors.PgdError):
     """The server's disk has no room for it."""
 
@@ -57,11 +63,13 @@ STATUS: dict[type[errors.PgdError], HTTPStatus] = {
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
     errors.InvalidSpec: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.Conflict: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     DigestMismatch: HTTPStatus.BAD_REQUEST,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     NotServing: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -6,6 +6,7 @@ from fastapi.openapi.models import Example
 
 _DATASET = "01990a6e-6c1f-7a52-b1a3-2f3f3c6d9a10"
 _TEACHER = "01990a71-02bd-7c60-9d55-5e0f7a1b4c22"
+_JOB = "01990a73-9c44-7b1e-8a07-4d1c5b2e9f31"
 
 CHANGE_EXAMPLES: dict[str, Example] = {
     "first": {"summary": "Let it go before others", "value": {"priority": "high"}},
@@ -22,6 +23,21 @@ TEAM_EXAMPLES: dict[str, Example] = {
     "free": {"summary": "No limits", "value": {"weight": 1}},
 }
 
+KEY_EXAMPLES: dict[str, Example] = {
+    "person": {
+        "summary": "For somebody of the team",
+        "value": {"name": "mira", "role": "submitter"},
+    },
+    "display": {
+        "summary": "For a screen that shows the queue, until the end of the year",
+        "value": {"name": "screen", "role": "viewer", "expires_at": "2099-12-31T00:00:00Z"},
+    },
+    "operator": {
+        "summary": "For whoever runs the service",
+        "value": {"name": "ops", "role": "admin", "all_teams": True},
+    },
+}
+
 JOB_EXAMPLES: dict[str, Example] = {
     "distill": {
         "summary": "Distil MobileNetV2 at half width, and measure what distillation gained",
@@ -36,6 +52,10 @@ JOB_EXAMPLES: dict[str, Example] = {
             "input": {"long_side": 1333, "short_side": 800},
             "training": {"epochs": 12, "batch_size": 16, "seed": 1},
         },
+    },
+    "export": {
+        "summary": "Write a finished job's student as ONNX, compared with torch",
+        "value": {"kind": "export", "dataset": _DATASET, "job": _JOB},
     },
     "train": {
         "summary": "Train a teacher",

@@ -78,7 +78,7 @@ class BodyLimit:
 
 
 class SameSite:
-    """Refuses what a page of another site makes a browser send: there is no login to stop it."""
+    """Refuses what a page of another site makes a browser send, should it know a key."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -12,16 +12,22 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from api import errors, openapi
+from api.audit import Audit
+from api.door import Door
 from api.limits import BodyLimit, RequestId, SameSite
 from api.places import Places
+from api.rates import Rates
 from api.readiness import readiness_checks
 from api.routes import (
     artifacts,
+    audit,
     datasets,
     health,
     history,
     job_actions,
     jobs,
+    keys,
+    me,
     problem_pages,
     queue,
     teachers,
@@ -34,7 +40,9 @@ from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
 from pgd_core.settings import Settings
 from pgd_core.store import (
+    SqlAuditStore,
     SqlJobStore,
+    SqlKeyStore,
     SqlLibraryStore,
     SqlQueue,
     SqlTeamStore,
@@ -54,6 +62,9 @@ ROUTES = (
     datasets,
     teachers,
     uploads,
+    keys,
+    me,
+    audit,
     health,
     problem_pages,
 )
@@ -84,6 +95,8 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
+        redoc_url=None,  # one page of documentation, /docs, is enough
+        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.services = services
     _install(app)
@@ -99,6 +112,9 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         teams=SqlTeamStore(engine),
         workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
+        keys=SqlKeyStore(engine),
+        audit=SqlAuditStore(engine),
+        rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),
@@ -108,6 +124,8 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
 def _install(app: FastAPI) -> None:
     """Everything between the socket and the routes, and the routes."""
     app.add_middleware(BodyLimit)
+    app.add_middleware(Audit)
+    app.add_middleware(Door)
     app.add_middleware(SameSite)
     app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)

@@ -57,7 +57,7 @@ def workers_table(workers: Iterable[WorkerView]) -> Table:
     """One worker a row."""
     table = Table("worker", "pool", "state", "devices", "busy", "last seen", "trouble", box=None)
     for worker in workers:
-        busy = sum(device.job is not None for device in worker.devices)
+        busy = sum(device.busy for device in worker.devices)
         names = Counter(device.name for device in worker.devices)
         table.add_row(
             escape(worker.name),
@@ -91,7 +91,7 @@ def teams_table(teams: Iterable[TeamView], shares: Mapping[str, ShareView]) -> T
 
 def _job(job: RunningView | WaitingView, what: str) -> str:
     """Its id, its name, what it does or waits for; a line each."""
-    return "\n".join(escape(line) for line in (job.id, job.name, what) if line)
+    return "\n".join(escape(line) for line in (job.id or "of another team", job.name, what) if line)
 
 
 def _where(job: RunningView) -> str:

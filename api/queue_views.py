@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -26,10 +26,10 @@ class GpuCounts(BaseModel):
 
 
 class WaitingView(BaseModel):
-    """A job that waits."""
+    """A job that waits; of another team's only its place."""
 
-    id: str
-    name: str
+    id: str | None = Field(description="null: another team's.")
+    name: str | None = Field(description="null: another team's.")
     kind: str
     team: str
     priority: Class
@@ -42,10 +42,10 @@ class WaitingView(BaseModel):
 
 
 class RunningView(BaseModel):
-    """A job that holds devices."""
+    """A job that holds devices; of another team's only what it holds, and until when."""
 
-    id: str
-    name: str
+    id: str | None = Field(description="null: another team's.")
+    name: str | None = Field(description="null: another team's.")
     kind: str
     team: str
     priority: Class
@@ -81,9 +81,17 @@ class PoolView(BaseModel):
 
     @classmethod
     def of(
-        cls, standing: Standing, queued_limits: Mapping[str, int | None], after: int, limit: int
+        cls,
+        standing: Standing,
+        queued_limits: Mapping[str, int | None],
+        after: int,
+        limit: int,
+        seen: Callable[[str], bool],
     ) -> Self:
-        """The pool with `limit` of its waiting jobs, those behind position `after`."""
+        """The pool with `limit` of its waiting jobs, those behind position `after`.
+
+        Jobs of teams that are not `seen` have neither id nor name.
+        """
         pool = standing.pool
         running = [job for machine in pool.machines for job in machine.running]
         return cls(
@@ -94,9 +102,9 @@ class PoolView(BaseModel):
                 busy=sum(len(job.slots) for job in running),
                 free=sum(len(machine.free) for machine in pool.claiming),
             ),
-            running=[_running(job, standing.at) for job in running],
+            running=[_running(job, standing.at, seen(job.team)) for job in running],
             waiting_jobs=len(standing.places),
-            waiting=_waiting(standing, after, limit),
+            waiting=_waiting(standing, after, limit, seen),
             teams=_shares(pool.teams, queued_limits),
         )
 
@@ -114,7 +122,8 @@ class DeviceView(BaseModel):
     name: str
     uuid: str = Field(description="Empty for a processor slot.")
     memory_mb: int
-    job: str | None = Field(description="That holds it.")
+    busy: bool = Field(description="A job holds it.")
+    job: str | None = Field(description="That holds it; null for another team's.")
 
 
 class WorkerView(BaseModel):
@@ -132,7 +141,7 @@ class WorkerView(BaseModel):
     seen_at: datetime | None
 
     @classmethod
-    def of(cls, stored: Worker, jobs_by_slot: Mapping[int, str]) -> Self:
+    def of(cls, stored: Worker, jobs_by_slot: Mapping[int, str | None]) -> Self:
         """The worker; `jobs_by_slot` hold its devices."""
         devices = [_device(device, jobs_by_slot) for device in stored.devices]
         return cls.model_validate(vars(stored) | {"devices": devices})
@@ -148,12 +157,14 @@ class TeamView(View):
     created_at: datetime
 
 
-def _waiting(standing: Standing, after: int, limit: int) -> Series[WaitingView]:
+def _waiting(
+    standing: Standing, after: int, limit: int, seen: Callable[[str], bool]
+) -> Series[WaitingView]:
     jobs = {job.id: job for job in standing.pool.waiting}
     items = [
         WaitingView(
-            id=place.job,
-            name=(job := jobs[place.job]).name,
+            id=place.job if seen((job := jobs[place.job]).team) else None,
+            name=job.name if seen(job.team) else None,
             kind=job.kind,
             team=job.team,
             priority=job.priority.word,
@@ -170,10 +181,10 @@ def _waiting(standing: Standing, after: int, limit: int) -> Series[WaitingView]:
     return Series(items=items, has_more=has_more, next_after=after + len(items))
 
 
-def _running(job: Running, at: datetime) -> RunningView:
+def _running(job: Running, at: datetime, seen: bool) -> RunningView:
     return RunningView(
-        id=job.id,
-        name=job.name,
+        id=job.id if seen else None,
+        name=job.name if seen else None,
         kind=job.kind,
         team=job.team,
         priority=job.priority.word,
@@ -203,5 +214,6 @@ def _shares(
     ]
 
 
-def _device(device: Device, jobs_by_slot: Mapping[int, str]) -> DeviceView:
-    return DeviceView(**vars(device), job=jobs_by_slot.get(device.slot))
+def _device(device: Device, jobs_by_slot: Mapping[int, str | None]) -> DeviceView:
+    busy = device.slot in jobs_by_slot
+    return DeviceView(**vars(device), busy=busy, job=jobs_by_slot.get(device.slot))

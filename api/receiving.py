@@ -28,6 +28,7 @@ async def receive_upload(
     body: AsyncIterator[bytes],
     services: Services,
     *,
+    team: str,
     filename: str,
     announced_size: str | None,
     expected: tuple[str | None, str | None],  # hex sha256, Repr-Digest header
@@ -45,7 +46,7 @@ async def receive_upload(
                 f"the body's sha256 is {sha256}, not the one announced; send again"
             )
         size, _ = await run_in_threadpool(services.files.put, key, scratch)
-        upload = Upload(upload_id, filename, size, sha256, key, datetime.now(UTC))
+        upload = Upload(upload_id, filename, size, sha256, key, datetime.now(UTC), team)
         await run_in_threadpool(_register, upload, services)
         return upload
     except ClientDisconnect as error:  # nobody hears it, but it is no defect of ours

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from api import terminal
 from api.client import Client
-from api.demo import follow_to_success, make_data, register, service
+from api.demo import follow_to_success, key_in, make_data, register, service
 from api.replica_plan import DATA, study_spec
 
 WORKERS = 2  # side by side, each with its share of the cores: faster than one after the other
@@ -28,7 +28,10 @@ def run_replica(seeds: int, seeds_of_all: int, folder: Path, console: Console) -
     began, folder = time.monotonic(), folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     workers = min(WORKERS, os.cpu_count() or 1)
-    with service(folder, console, workers=workers) as url, Client(url) as client:
+    with (
+        service(folder, console, workers=workers) as url,
+        Client(url, api_key=key_in(folder)) as client,
+    ):
         make_data(DATA, folder, console)
         dataset = _dataset(client, folder / "data", console)
         study = client.submit(study_spec(dataset, seeds, seeds_of_all))

@@ -10,7 +10,6 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from pgd_core.jobs.job import JobState
 from pgd_core.jobs.machine import PRIORITIES, Needs, Placement, PlacementChange
 from pgd_core.jobs.spec import DetectorSpec, Strict
-from pgd_core.jobs.teams import DEFAULT_TEAM
 
 # PostgreSQL stores no NUL, and nobody's name holds a line break.
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
@@ -36,7 +35,7 @@ class JobsQuery(PageQuery):
     """Which jobs."""
 
     state: JobState | None = None
-    kind: Literal["train", "distill", "evaluate", "analyse", "study"] | None = None
+    kind: Literal["train", "distill", "evaluate", "analyse", "export", "study"] | None = None
     team: PoolOrTeam | None = None
     pool: PoolOrTeam | None = None
 
@@ -58,7 +57,11 @@ class SubmitQuery(Strict):
     """How a job is submitted."""
 
     validate_only: bool = Field(False, description="Check everything, queue nothing.")
-    team: str = Field(DEFAULT_TEAM, pattern=NAME, description="Whose share of GPU time it uses.")
+    team: str | None = Field(
+        None,
+        pattern=NAME,
+        description="Whose share of GPU time it uses. Default: the caller's own.",
+    )
     pool: str | None = Field(None, pattern=NAME, description="Default: the server's own.")
     priority: PriorityWord = Field(
         "normal", description="A higher class goes first, and may stop and requeue a lower one."
@@ -66,11 +69,11 @@ class SubmitQuery(Strict):
     gpus: int = Field(1, ge=1, le=256, description="Of one worker, all of them or none.")
     min_memory_mb: int = Field(0, ge=0, le=MOST, description="Of each GPU, MiB.")
 
-    def placement(self, default_pool: str) -> Placement:
+    def placement(self, team: str, default_pool: str) -> Placement:
         """Where the job waits, for whom, and what it needs."""
         needs = Needs(self.gpus, self.min_memory_mb)
         pool = self.pool or default_pool
-        return Placement(pool, self.team, PRIORITIES[self.priority], needs)
+        return Placement(pool, team, PRIORITIES[self.priority], needs)
 
 
 class JobChange(Strict):
@@ -134,6 +137,7 @@ class UploadQuery(Strict):
     """What is being sent."""
 
     filename: str = Field("", max_length=200, pattern=NO_CONTROL, description="A label only.")
+    team: str | None = Field(None, pattern=NAME, description="Whose. Default: the caller's own.")
     sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="Checked if given.")
 
 
@@ -144,6 +148,7 @@ class NewDataset(Strict):
     """
 
     name: Name
+    team: PoolOrTeam | None = Field(None, description="Whose. Default: the caller's own.")
     folder: ServerPath | None = Field(None, description="Absolute path on the server.")
     train_annotations: ServerPath | None = None
     train_images: ServerPath | None = None

@@ -116,6 +116,7 @@ class DatasetView(View):
     """A registered data set and what its check found."""
 
     id: str
+    team: str
     name: str
     state: CheckState
     train_annotations: str
@@ -132,6 +133,7 @@ class TeacherView(View):
     """A registered teacher."""
 
     id: str
+    team: str
     name: str
     state: CheckState
     model: dict[str, Any]
@@ -147,6 +149,7 @@ class UploadView(View):
     """A file that arrived whole."""
 
     id: str
+    team: str
     filename: str
     size: int = Field(description="Bytes.")
     sha256: str

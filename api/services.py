@@ -11,7 +11,16 @@ import structlog
 from fastapi import Depends, Request
 
 from api.places import Places
-from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore, TeamStore, WorkerStore
+from api.rates import Rates
+from pgd_core.jobs.protocols import (
+    AuditStore,
+    FileStore,
+    JobStore,
+    KeyStore,
+    LibraryStore,
+    TeamStore,
+    WorkerStore,
+)
 from pgd_core.settings import Settings
 
 
@@ -31,6 +40,9 @@ class Services:
     teams: TeamStore
     workers: WorkerStore
     library: LibraryStore
+    keys: KeyStore
+    audit: AuditStore
+    rates: Rates
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises

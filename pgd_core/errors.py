@@ -4,7 +4,8 @@
     ├── BadRequest          the caller can mend it
     │   ├── InvalidSpec         a field is unknown, impossible, or does not fit another
     │   ├── NotFound            no such job, teacher, data set, upload or artifact
-    │   ├── Forbidden           a path outside the allowed roots
+    │   ├── Unauthenticated     no API key, or one that is unknown, expired or revoked
+    │   ├── Forbidden           a path outside the allowed roots, or more than the key allows
     │   └── PictureUnusable     it cannot be read as a picture, or is too large
     ├── Conflict            the thing is not in a state that allows this
     │   ├── IllegalMove         a job cannot go from this state to that one
@@ -71,8 +72,14 @@ class NotFound(BadRequest):
     code = "not_found"
 
 
+class Unauthenticated(BadRequest):
+    """The API key is missing, unknown, expired or revoked."""
+
+    code = "unauthenticated"
+
+
 class Forbidden(BadRequest):
-    """Outside what this server allows."""
+    """More than this server, or this API key, allows."""
 
     code = "forbidden"
 

@@ -86,6 +86,14 @@ class Settings(BaseSettings):
         ge=0,
         description="How long an upload may be registered as a teacher; then it is deleted.",
     )
+    rate_limit_per_s: float = Field(
+        50,
+        ge=0,
+        description="Requests a second that each API key may make in the long run; 0: any.",
+    )
+    rate_limit_burst: int = Field(
+        200, ge=1, description="Requests that a key which was quiet may make at once."
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
 

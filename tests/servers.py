@@ -180,6 +180,17 @@ def run_s3_server() -> Iterator[S3Server]:
         server.stop()
 
 
+def operator_headers(database_url: str) -> dict[str, str]:
+    """What a request to an API over this database brings along: a new operator's key."""
+    from pgd_core.jobs.keys import ALL_TEAMS, Role
+    from pgd_core.store import SqlKeyStore, open_engine
+
+    engine = open_engine(database_url)
+    _, secret = SqlKeyStore(engine).create("tests", ALL_TEAMS, Role.ADMIN)
+    engine.dispose()
+    return {"Authorization": f"Bearer {secret}"}
+
+
 @functools.cache
 def _migrated_sqlite() -> bytes:
     from pgd_core.store import migrate

@@ -103,6 +103,7 @@ class StudyDriver:
             source_job=job.id,
             key=made.weights.key,
             sha256=made.weights.sha256,
+            team=job.team,
         ).id
 
     def _models(self, spec: StudyJob) -> dict[str, DetectorSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -9,8 +10,13 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
+from api.client.credentials import HERE, find_key
+
 Model = TypeVar("Model", bound=BaseModel)
 Spec = Mapping[str, Any] | BaseModel
+
+
+TRIES = 5  # of a request that came too soon after others
 
 
 class ApiError(Exception):
@@ -29,10 +35,17 @@ class ApiError(Exception):
 class Wire:
     """What every group of calls is made of."""
 
-    def __init__(self, base_url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, base_url: str, *, api_key: str | None = None, timeout_s: float = 30.0
+    ) -> None:
         url = httpx.URL(base_url)
-        local = url.host in ("127.0.0.1", "localhost", "::1")  # never through a proxy
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, trust_env=not local)
+        key = api_key or find_key(url)
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=timeout_s,
+            trust_env=url.host not in HERE,  # never through a proxy to this machine
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +76,14 @@ class Wire:
         return model.model_validate_json(answer.content)
 
     def _send(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **rest)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+        for tries_left in reversed(range(1 if "content" in rest else TRIES)):
+            try:
+                answer = self._http.request(method, path, **rest)
+            except httpx.TransportError as error:
+                raise self._unreachable(error) from error
+            if answer.status_code != 429 or not tries_left:
+                break
+            time.sleep(_told_to_wait_s(answer))  # it was not looked at: the same again is safe
         if answer.is_error:
             raise refusal(answer)
         return answer
@@ -74,6 +91,11 @@ class Wire:
     def _unreachable(self, error: httpx.TransportError) -> ApiError:
         detail = f"no answer from {self._http.base_url}: {error}; is the service up (pgd up)?"
         return ApiError(0, "unreachable", detail)
+
+
+def _told_to_wait_s(answer: httpx.Response) -> float:
+    told = answer.headers.get("retry-after", "")
+    return min(float(told), 60.0) if told.isdecimal() else 1.0
 
 
 def plain(spec: Spec) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from fastapi import APIRouter, Request
 from fastapi import Path as UrlPart
 from fastapi.responses import FileResponse, Response
 
+from api.caller import Viewer
 from api.downloads import content_of, not_modified
 from api.openapi import problems
 from api.requests import NO_CONTROL, IdInUrl
 from api.schemas import ArtifactView, Page
 from api.services import ServicesDep
+from api.visible import visible_job
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
 NameInUrl = Annotated[str, UrlPart(max_length=200, pattern=NO_CONTROL)]
@@ -20,9 +22,10 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.get("", responses=problems(404))
-def list_artifacts(job_id: IdInUrl, services: ServicesDep) -> Page[ArtifactView]:
+def list_artifacts(job_id: IdInUrl, services: ServicesDep, caller: Viewer) -> Page[ArtifactView]:
     """Every file that the job published, with its sha256."""
-    items = [ArtifactView.of(artifact) for artifact in services.jobs.artifacts(job_id)]
+    job = visible_job(services, caller, job_id)
+    items = [ArtifactView.of(artifact) for artifact in services.jobs.artifacts(job.id)]
     return Page(items=items, has_more=False)
 
 
@@ -39,10 +42,11 @@ def list_artifacts(job_id: IdInUrl, services: ServicesDep) -> Page[ArtifactView]
     },
 )
 def download_artifact(
-    job_id: IdInUrl, name: NameInUrl, request: Request, services: ServicesDep
+    job_id: IdInUrl, name: NameInUrl, request: Request, services: ServicesDep, caller: Viewer
 ) -> Response:
     """One file; its ETag is its sha256, and ranges of it may be asked for."""
-    artifact = services.jobs.artifact(job_id, name)
+    job = visible_job(services, caller, job_id)
+    artifact = services.jobs.artifact(job.id, name)
     if (answer := not_modified(artifact, request)) is not None:
         return answer
     return content_of(artifact, request, services.files)

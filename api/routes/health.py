@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from fastapi import APIRouter
 
+from api.caller import PUBLIC
 from api.errors import NotServing
 from api.openapi import problems
 from api.schemas import Health
@@ -14,13 +15,13 @@ from pgd_core.errors import FieldProblem
 router = APIRouter(tags=["health"])
 
 
-@router.get("/livez")
+@router.get("/livez", dependencies=[PUBLIC])
 async def livez() -> Health:
     """The process answers; nothing else is looked at."""
     return Health(status="alive")
 
 
-@router.get("/readyz", responses=problems(503))
+@router.get("/readyz", dependencies=[PUBLIC], responses=problems(503))
 def readyz(services: ServicesDep) -> Health:
     """Whether every part answers. Jobs are accepted while Redis is down, and wait."""
     found: dict[str, str] = {}

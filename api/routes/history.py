@@ -9,10 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import PlainTextResponse
 
+from api.caller import Viewer
 from api.openapi import problems
 from api.requests import IdInUrl, LogsQuery, MetricsQuery, SeriesQuery
 from api.schemas import EventView, MetricLine, Series
 from api.services import ServicesDep
+from api.visible import visible_job
 from pgd_core.errors import NotFound
 from pgd_core.jobs.run import LOG_FILE
 
@@ -21,11 +23,15 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
 @router.get("/metrics", responses=problems(404))
 def get_job_metrics(
-    job_id: IdInUrl, query: Annotated[MetricsQuery, Query()], services: ServicesDep
+    job_id: IdInUrl,
+    query: Annotated[MetricsQuery, Query()],
+    services: ServicesDep,
+    caller: Viewer,
 ) -> Series[MetricLine]:
     """Lines of progress of every attempt: losses, learning rate, validation metrics."""
+    job = visible_job(services, caller, job_id)
     lines = services.jobs.progress_lines(
-        job_id, type=query.type, after=query.after, limit=query.limit + 1
+        job.id, type=query.type, after=query.after, limit=query.limit + 1
     )
     items = [MetricLine(sequence=n, **line.model_dump()) for n, line in lines[: query.limit]]
     next_after = items[-1].sequence if items else query.after
@@ -34,10 +40,14 @@ def get_job_metrics(
 
 @router.get("/events", responses=problems(404))
 def get_job_events(
-    job_id: IdInUrl, query: Annotated[SeriesQuery, Query()], services: ServicesDep
+    job_id: IdInUrl,
+    query: Annotated[SeriesQuery, Query()],
+    services: ServicesDep,
+    caller: Viewer,
 ) -> Series[EventView]:
     """The job's history: submitted, claimed, started, requeued, ended."""
-    events = services.jobs.events(job_id, after=query.after, limit=query.limit + 1)
+    job = visible_job(services, caller, job_id)
+    events = services.jobs.events(job.id, after=query.after, limit=query.limit + 1)
     items = [EventView.of(event) for event in events[: query.limit]]
     next_after = items[-1].sequence if items else query.after
     return Series(items=items, has_more=len(events) > query.limit, next_after=next_after)
@@ -49,10 +59,13 @@ def get_job_events(
     responses={200: {"content": {"text/plain": {}}}, **problems(404)},
 )
 def get_job_logs(
-    job_id: IdInUrl, query: Annotated[LogsQuery, Query()], services: ServicesDep
+    job_id: IdInUrl,
+    query: Annotated[LogsQuery, Query()],
+    services: ServicesDep,
+    caller: Viewer,
 ) -> PlainTextResponse:
     """The end of a trainer's log, as text."""
-    job = services.jobs.get(job_id)
+    job = visible_job(services, caller, job_id)
     attempt = query.attempt or job.attempt
     if attempt == 0:
         raise NotFound(f"job {job_id} has not started: it has no log yet")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Body
 
-from api.caller import Caller
+from api.caller import Caller, Submitter
 from api.examples import CHANGE_EXAMPLES
 from api.job_views import view_of
 from api.openapi import problems
@@ -14,6 +14,8 @@ from api.requests import IdInUrl, JobChange
 from api.schemas import JobView
 from api.services import Services, ServicesDep
 from api.teams import check_team
+from api.visible import visible_job
+from pgd_core.errors import Forbidden
 from pgd_core.jobs.job import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -21,36 +23,40 @@ _ERRORS = problems(403, 404, 409)
 
 
 @router.post("/{job_id}:cancel", status_code=202, responses=_ERRORS)
-def cancel_job(job_id: IdInUrl, services: ServicesDep, caller: Caller) -> JobView:
+def cancel_job(job_id: IdInUrl, services: ServicesDep, caller: Submitter) -> JobView:
     """Cancel: a waiting job at once, a running one as soon as its worker has stopped it."""
-    return _answer(services, services.jobs.cancel(job_id, by=caller))
+    job = visible_job(services, caller, job_id)
+    return _answer(services, services.jobs.cancel(job.id, by=caller.name))
 
 
 @router.post("/{job_id}:pause", status_code=202, responses=_ERRORS)
-def pause_job(job_id: IdInUrl, services: ServicesDep, caller: Caller) -> JobView:
+def pause_job(job_id: IdInUrl, services: ServicesDep, caller: Submitter) -> JobView:
     """Pause: a queued job at once, a running one as soon as it has written a checkpoint."""
-    return _answer(services, services.jobs.pause(job_id, by=caller))
+    job = visible_job(services, caller, job_id)
+    return _answer(services, services.jobs.pause(job.id, by=caller.name))
 
 
 @router.post("/{job_id}:resume", status_code=202, responses=_ERRORS)
 def resume_job(
-    job_id: IdInUrl, services: ServicesDep, caller: Caller, after_answer: BackgroundTasks
+    job_id: IdInUrl, services: ServicesDep, caller: Submitter, after_answer: BackgroundTasks
 ) -> JobView:
     """Queue a paused job again, in its old place; it goes on from its checkpoint."""
-    job = services.jobs.resume(job_id, by=caller)
+    before = visible_job(services, caller, job_id)
+    job = services.jobs.resume(before.id, by=caller.name)
     after_answer.add_task(services.wake, job.pool)
     return _answer(services, job)
 
 
 @router.post("/{job_id}:retry", status_code=202, responses=_ERRORS)
 def retry_job(
-    job_id: IdInUrl, services: ServicesDep, caller: Caller, after_answer: BackgroundTasks
+    job_id: IdInUrl, services: ServicesDep, caller: Submitter, after_answer: BackgroundTasks
 ) -> JobView:
     """Queue a failed or cancelled job again, with all its attempts.
 
     It goes on from its newest checkpoint, if that was kept; a study asks for what failed anew.
     """
-    job = services.jobs.retry(job_id, by=caller)
+    before = visible_job(services, caller, job_id)
+    job = services.jobs.retry(before.id, by=caller.name)
     after_answer.add_task(services.wake, job.pool)
     return _answer(services, job)
 
@@ -60,17 +66,25 @@ def change_job(
     job_id: IdInUrl,
     change: Annotated[JobChange, Body(openapi_examples=CHANGE_EXAMPLES)],
     services: ServicesDep,
-    caller: Caller,
+    caller: Submitter,
     after_answer: BackgroundTasks,
 ) -> JobView:
     """Move a waiting job to another place, or change the class of a running one."""
-    if change.team is not None:
-        check_team(services.teams, change.team, "body")
-    before = services.jobs.get(job_id)
-    job = services.jobs.change(job_id, change.placement_change(), by=caller)
+    before = visible_job(services, caller, job_id)
+    if change.team is not None and change.team != before.team:
+        _check_handing_over(change.team, services, caller)
+    caller.trail.details |= change.model_dump(exclude_unset=True)
+    job = services.jobs.change(before.id, change.placement_change(), by=caller.name)
     services.places.forget(before.pool)
     after_answer.add_task(services.wake, job.pool)
     return _answer(services, job)
+
+
+def _check_handing_over(team: str, services: Services, caller: Caller) -> None:
+    """With the job its results become the other team's: only an operator gives them away."""
+    if not caller.key.operator:
+        raise Forbidden("only an operator hands a job over to another team")
+    check_team(services.teams, team, "body")
 
 
 def _answer(services: Services, job: Job) -> JobView:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 from fastapi.responses import JSONResponse
 
-from api.caller import Caller
+from api.caller import Caller, Submitter, Viewer
 from api.compatibility import check_job
 from api.errors import KeyReused
 from api.examples import JOB_EXAMPLES
@@ -17,8 +17,10 @@ from api.requests import IdInUrl, JobsQuery, SubmitQuery
 from api.schemas import CheckedSpec, JobView, Page
 from api.services import Services, ServicesDep
 from api.teams import check_team
+from api.visible import visible_job
 from pgd_core.errors import Conflict, QuotaExceeded
 from pgd_core.jobs.job import Job
+from pgd_core.jobs.machine import Placement
 from pgd_core.jobs.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -26,7 +28,8 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[\x21-\x7e]{1,200}$",
-        description="The same key and body give the first job again; another body is refused.",
+        description="For a day the same key and request give the first job again; another request "
+        "with it is refused.",
     ),
 ]
 
@@ -44,7 +47,7 @@ def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
     query: Annotated[SubmitQuery, Query()],
     services: ServicesDep,
-    caller: Caller,
+    caller: Submitter,
     response: Response,
     after_answer: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
@@ -54,25 +57,30 @@ def submit_job(
     409 `quota_exceeded` when its team has as many jobs waiting as it may, or may never run so many
     GPUs. A job that no worker is large enough for is taken, and waits as `too_large`.
     """
-    check_job(spec, services.library, services.settings.weights_folder)
-    check_team(services.teams, query.team, "query")
+    team = caller.team_of(query.team)
+    check_team(services.teams, team, "query")
+    check_job(spec, services.jobs, services.library, services.settings.weights_folder, team)
     if query.validate_only:
         return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
-    job = _submit(spec, query, services, idempotency_key, caller)
+    placement = query.placement(team, services.settings.pool)
+    job = _submit(spec, placement, services, idempotency_key, caller)
+    caller.trail.details |= {"kind": job.kind, "name": job.name}
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     after_answer.add_task(services.wake, job.pool)
     return view_of(services, job)
 
 
-@router.get("", responses=problems())
-def list_jobs(query: Annotated[JobsQuery, Query()], services: ServicesDep) -> Page[JobView]:
+@router.get("", responses=problems(403))
+def list_jobs(
+    query: Annotated[JobsQuery, Query()], services: ServicesDep, caller: Viewer
+) -> Page[JobView]:
     """Jobs, newest first."""
     found = services.jobs.list(
         after=query.after,
         limit=query.limit + 1,
         state=query.state,
         kind=query.kind,
-        team=query.team,
+        team=caller.lists_of(query.team),
         pool=query.pool,
     )
     items = views_of(services, found[: query.limit])
@@ -81,22 +89,22 @@ def list_jobs(query: Annotated[JobsQuery, Query()], services: ServicesDep) -> Pa
 
 
 @router.get("/{job_id}", responses=problems(404))
-def get_job(job_id: IdInUrl, services: ServicesDep) -> JobView:
+def get_job(job_id: IdInUrl, services: ServicesDep, caller: Viewer) -> JobView:
     """A job: state, reason, progress, time left, place in the queue, result."""
-    return view_of(services, services.jobs.get(job_id))
+    return view_of(services, visible_job(services, caller, job_id))
 
 
 def _submit(
-    spec: JobSpec, query: SubmitQuery, services: Services, key: str | None, caller: str
+    spec: JobSpec, placement: Placement, services: Services, key: str | None, caller: Caller
 ) -> Job:
-    settings = services.settings
     try:
         return services.jobs.submit(
             spec,
-            query.placement(settings.pool),
-            max_attempts=settings.max_attempts,
+            placement,
+            max_attempts=services.settings.max_attempts,
             idempotency_key=key,
-            by=caller,
+            caller=caller.key.id,
+            by=caller.name,
         )
     except QuotaExceeded:
         raise

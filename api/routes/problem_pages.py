@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
+from api.caller import PUBLIC
 from api.errors import FRAMEWORK_CODES, status_of
 from api.openapi import problems
 from pgd_core.errors import NotFound, PgdError
@@ -19,7 +20,12 @@ def meanings() -> dict[str, str]:
     return framework | {code: text for code, text in ours.items() if code != PgdError.code}
 
 
-@router.get("/problems/{code}", response_class=PlainTextResponse, responses=problems(404))
+@router.get(
+    "/problems/{code}",
+    dependencies=[PUBLIC],
+    response_class=PlainTextResponse,
+    responses=problems(404),
+)
 def explain_problem(code: str) -> str:
     """What a problem's code means."""
     try:

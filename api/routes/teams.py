@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body
 from fastapi import Path as UrlPart
 
+from api.caller import Operator, Viewer
 from api.examples import TEAM_EXAMPLES
 from api.openapi import problems
 from api.queue_views import TeamView
@@ -20,9 +21,9 @@ router = APIRouter(prefix="/v1/teams", tags=["teams"])
 
 
 @router.get("", responses=problems())
-def list_teams(services: ServicesDep) -> Page[TeamView]:
-    """Teams by name; GET /v1/queue says how they stand."""
-    items = [TeamView.of(team) for team in services.teams.teams()]
+def list_teams(services: ServicesDep, caller: Viewer) -> Page[TeamView]:
+    """The caller's team, or for an operator all by name; GET /v1/queue says how they stand."""
+    items = [TeamView.of(team) for team in services.teams.teams() if caller.sees(team.name)]
     return Page(items=items, has_more=False)
 
 
@@ -31,6 +32,7 @@ def put_team(
     name: Annotated[str, UrlPart(json_schema_extra={"pattern": NAME})],
     settings: Annotated[TeamSettings, Body(openapi_examples=TEAM_EXAMPLES)],
     services: ServicesDep,
+    caller: Operator,
 ) -> TeamView:
     """Make a team, or change its weight and limits."""
     if not re.fullmatch(NAME, name):
@@ -38,4 +40,6 @@ def put_team(
             f"{name!r} cannot be a team's name: at most 63 small letters, digits and hyphens, "
             "no hyphen first"
         )
+    caller.trail.team = name
+    caller.trail.details |= settings.model_dump()
     return TeamView.of(services.teams.put(name, **settings.model_dump()))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
+from api.caller import Submitter, Viewer
 from api.openapi import Responses, problems
 from api.receiving import receive_upload
 from api.requests import NO_CONTROL, IdInUrl, UploadQuery
 from api.schemas import UploadView
 from api.services import ServicesDep
+from api.teams import check_team
+from api.visible import visible_upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 _ERRORS: Responses = problems(400, 403, 413, 503, 507)
@@ -27,6 +31,7 @@ async def add_upload(
     request: Request,
     query: Annotated[UploadQuery, Query()],
     services: ServicesDep,
+    caller: Submitter,
     response: Response,
     x_filename: Annotated[str, Header(max_length=200, pattern=NO_CONTROL)] = "",
     repr_digest: Annotated[
@@ -34,9 +39,12 @@ async def add_upload(
     ] = None,
 ) -> UploadView:
     """Send a file as the raw body; its digest is checked where one is announced."""
+    team = caller.team_of(query.team)
+    await run_in_threadpool(check_team, services.teams, team, "query")
     upload = await receive_upload(
         request.stream(),
         services,
+        team=team,
         filename=query.filename or x_filename,
         announced_size=request.headers.get("content-length"),
         expected=(query.sha256, repr_digest),
@@ -46,6 +54,6 @@ async def add_upload(
 
 
 @router.get("/{upload_id}", responses=problems(404))
-def get_upload(upload_id: IdInUrl, services: ServicesDep) -> UploadView:
+def get_upload(upload_id: IdInUrl, services: ServicesDep, caller: Viewer) -> UploadView:
     """What arrived."""
-    return UploadView.of(services.library.upload(upload_id))
+    return UploadView.of(visible_upload(services, caller, upload_id))

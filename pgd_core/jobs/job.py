@@ -9,6 +9,7 @@ from typing import Any
 
 from pgd_core.errors import IllegalMove
 from pgd_core.jobs.machine import Needs, Placement, Priority
+from pgd_core.jobs.teams import DEFAULT_TEAM
 
 
 class JobState(StrEnum):
@@ -249,6 +250,7 @@ class Dataset:
     sha256: str  # of annotations and pictures; "" before the check
     report: dict[str, Any]
     created_at: datetime
+    team: str = DEFAULT_TEAM
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ class Teacher:
     sha256: str
     message: str  # why it was rejected
     created_at: datetime
+    team: str = DEFAULT_TEAM
 
 
 @dataclass(frozen=True)
@@ -278,3 +281,4 @@ class Upload:
     sha256: str
     key: str
     created_at: datetime
+    team: str = DEFAULT_TEAM

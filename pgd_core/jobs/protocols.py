@@ -26,10 +26,11 @@ from pgd_core.jobs.job import (
     Teacher,
     Upload,
 )
+from pgd_core.jobs.keys import AuditEvent, Key, Role
 from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
-from pgd_core.jobs.teams import Team
+from pgd_core.jobs.teams import DEFAULT_TEAM, Team
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class JobStore(Protocol):
         *,
         max_attempts: int = 3,
         idempotency_key: str | None = None,
+        caller: str = "",
         by: str = "",
     ) -> Job:
-        """Job and event in one transaction. The same key and spec: the first job again; the same
-        key with another spec: Conflict. NotFound for the team, QuotaExceeded over its limits."""
+        """Job and event in one transaction. From the same caller within a day, the same key, spec
+        and placement: the first job again; the same key with another spec or placement: Conflict.
+        NotFound for the team, QuotaExceeded over its limits."""
 
     def get(self, job_id: str) -> Job: ...
     def list(
@@ -169,6 +172,52 @@ class TeamStore(Protocol):
     def teams(self) -> Sequence[Team]: ...
 
 
+class KeyStore(Protocol):
+    """API keys. Of a secret only its SHA-256 is kept."""
+
+    def create(
+        self, name: str, team: str, role: Role, *, expires_at: datetime | None = None
+    ) -> tuple[Key, str]:
+        """A new key and its secret, which nobody will see again."""
+
+    def holder(self, secret: str) -> Key:
+        """The key of this secret; Unauthenticated where there is none that is good now."""
+
+    def used(self, key_id: str) -> None:
+        """Note that it was used now; at most once a minute."""
+
+    def key(self, key_id: str) -> Key: ...
+    def keys(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[Key]:
+        """Newest first, revoked and expired ones among them."""
+
+    def revoke(self, key_id: str) -> Key:
+        """Good for nothing from now on; Conflict for the last operator's."""
+
+    def has_operator(self) -> bool:
+        """Whether some operator's key is good now."""
+
+
+class AuditStore(Protocol):
+    """The record of what was done through the API; it only grows."""
+
+    def note(
+        self,
+        *,
+        key_id: str,
+        key_name: str,
+        team: str,
+        action: str,
+        thing: str,
+        details: Mapping[str, Any],
+    ) -> None: ...
+    def events(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[AuditEvent]:
+        """Newest first."""
+
+
 class WorkerStore(Protocol):
     """Who serves the pools."""
 
@@ -202,8 +251,9 @@ class StudyStore(Protocol):
         """Its jobs by key, oldest first."""
 
     def adopt(self, study_id: str, key: str, spec: JobSpec) -> Job:
-        """The study's job of that key: the one it has, else one of the same spec that succeeded
-        or still may, else a new one. Conflict once the study has ended or is to be cancelled."""
+        """The study's job of that key: the one it has, else its team's of the same spec that
+        succeeded or still may, else a new one. Conflict once the study has ended or is to be
+        cancelled."""
 
     def tell(self, study_id: str, progress: Mapping[str, Any]) -> None:
         """How far it is, in the words of a `ProgressLine`."""
@@ -233,9 +283,13 @@ class LibraryStore(Protocol):
         train_images: str,
         val_annotations: str,
         val_images: str,
+        *,
+        team: str = DEFAULT_TEAM,
     ) -> Dataset: ...
     def dataset(self, dataset_id: str) -> Dataset: ...
-    def datasets(self, *, after: str | None = None, limit: int = 50) -> Sequence[Dataset]: ...
+    def datasets(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[Dataset]: ...
     def datasets_to_check(self) -> Sequence[Dataset]: ...
     def dataset_checked(
         self,
@@ -260,6 +314,7 @@ class LibraryStore(Protocol):
         upload: str | None = None,
         key: str = "",
         sha256: str = "",
+        team: str = DEFAULT_TEAM,
     ) -> Teacher:
         """Ready at once when `key` is given (a finished job's weights), else checking."""
 
@@ -267,7 +322,9 @@ class LibraryStore(Protocol):
     def teacher_of_job(self, job_id: str) -> Teacher | None:
         """The first ready teacher that was registered from this job."""
 
-    def teachers(self, *, after: str | None = None, limit: int = 50) -> Sequence[Teacher]: ...
+    def teachers(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[Teacher]: ...
     def teachers_to_check(self) -> Sequence[Teacher]: ...
     def teacher_checked(
         self, teacher_id: str, *, key: str = "", sha256: str = "", message: str = ""

@@ -1,8 +1,11 @@
-"""The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads."""
+"""The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads,
+keys and what was done with them."""
 
+from pgd_core.store.audit import SqlAuditStore
 from pgd_core.store.engine import open_engine
 from pgd_core.store.housekeeping import SqlHousekeeping
 from pgd_core.store.jobs import SqlJobStore
+from pgd_core.store.keys import SqlKeyStore
 from pgd_core.store.library import SqlLibraryStore
 from pgd_core.store.migrate import migrate
 from pgd_core.store.queue import SqlQueue
@@ -11,8 +14,10 @@ from pgd_core.store.teams import SqlTeamStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
+    "SqlAuditStore",
     "SqlHousekeeping",
     "SqlJobStore",
+    "SqlKeyStore",
     "SqlLibraryStore",
     "SqlQueue",
     "SqlStudyStore",

@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from pgd_core.errors import IllegalMove, NotFound
 from pgd_core.jobs.job import CheckState, Dataset, Teacher, Upload
 from pgd_core.jobs.spec import DetectorSpec
+from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import dataset_of, storable, teacher_of, upload_of
 from pgd_core.store.tables import Base, DatasetRow, TeacherRow, UploadRow
@@ -34,6 +35,8 @@ class SqlLibraryStore:
         train_images: str,
         val_annotations: str,
         val_images: str,
+        *,
+        team: str = DEFAULT_TEAM,
     ) -> Dataset:
         row = DatasetRow(
             id=str(uuid7()),
@@ -43,6 +46,7 @@ class SqlLibraryStore:
             train_images=train_images,
             val_annotations=val_annotations,
             val_images=val_images,
+            team=team,
             created_at=database_now(),
         )
         with writing(self._engine) as session:
@@ -54,9 +58,11 @@ class SqlLibraryStore:
         with reading(self._engine) as session:
             return dataset_of(_existing(session, DatasetRow, dataset_id, "data set"))
 
-    def datasets(self, *, after: str | None = None, limit: int = 50) -> Sequence[Dataset]:
+    def datasets(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[Dataset]:
         with reading(self._engine) as session:
-            rows = session.scalars(_newest_first(DatasetRow, after, limit))
+            rows = session.scalars(_newest_first(DatasetRow, team, after, limit))
             return [dataset_of(row) for row in rows]
 
     def datasets_to_check(self) -> Sequence[Dataset]:
@@ -99,6 +105,7 @@ class SqlLibraryStore:
         upload: str | None = None,
         key: str = "",
         sha256: str = "",
+        team: str = DEFAULT_TEAM,
     ) -> Teacher:
         row = TeacherRow(
             id=str(uuid7()),
@@ -110,6 +117,7 @@ class SqlLibraryStore:
             upload=upload,
             key=key,
             sha256=sha256,
+            team=team,
             created_at=database_now(),
         )
         with writing(self._engine) as session:
@@ -134,9 +142,11 @@ class SqlLibraryStore:
             row = session.scalar(query)
             return None if row is None else teacher_of(row)
 
-    def teachers(self, *, after: str | None = None, limit: int = 50) -> Sequence[Teacher]:
+    def teachers(
+        self, *, team: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Sequence[Teacher]:
         with reading(self._engine) as session:
-            rows = session.scalars(_newest_first(TeacherRow, after, limit))
+            rows = session.scalars(_newest_first(TeacherRow, team, after, limit))
             return [teacher_of(row) for row in rows]
 
     def teachers_to_check(self) -> Sequence[Teacher]:
@@ -163,8 +173,12 @@ def _existing(session: Session, table: type[Row], row_id: str, noun: str) -> Row
     return row
 
 
-def _newest_first(table: type[Checked], after: str | None, limit: int) -> Select[Checked]:
+def _newest_first(
+    table: type[Checked], team: str | None, after: str | None, limit: int
+) -> Select[Checked]:
     query = select(table).order_by(table.id.desc()).limit(limit)
+    if team is not None:
+        query = query.where(table.team == team)
     return query if after is None else query.where(table.id < after)
 
 

@@ -85,5 +85,7 @@ def _ask(session: Session, job_id: str, first: Waiting) -> Job | None:
     job = locked_job(session, job_id)
     if job.state not in LEASED_STATES or job.stop_requested is not None:
         return None
-    why = f"job {first.id} of class {first.priority.word} needs its GPUs"
+    # The history is read by the job's team, which may not know of another team's job.
+    who = f"job {first.id}" if first.team == job.team else "a job of another team"
+    why = f"{who}, of class {first.priority.word}, needs its GPUs"
     return request_stop(session, job, StopRequest.PREEMPT, by=_SCHEDULER, why=why)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
-from pgd_core.errors import Conflict, IllegalMove, QuotaExceeded
+from pgd_core.errors import IllegalMove, QuotaExceeded
 from pgd_core.jobs.job import (
     LEASED_STATES,
     STRENGTH,
@@ -24,6 +24,7 @@ from pgd_core.jobs.machine import Placement, PlacementChange
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import JobHistory
+from pgd_core.store.idempotency import asked_before, forget_old, request_key, request_sha256
 from pgd_core.store.moves import add_event, locked_job, move
 from pgd_core.store.rows import job_of
 from pgd_core.store.tables import JobRow, StudyChildRow
@@ -44,35 +45,32 @@ class JobRequests(JobHistory):
         *,
         max_attempts: int = 3,
         idempotency_key: str | None = None,
+        caller: str = "",
         by: str = "",
     ) -> Job:
+        key = None if idempotency_key is None else request_key(caller, idempotency_key)
         try:
             with writing(self._engine) as session:
+                if key is not None:
+                    forget_old(session, key)
                 check_quota(session, placement)
                 return insert_job(
                     session,
                     spec,
                     placement,
                     max_attempts=max_attempts,
-                    idempotency_key=idempotency_key,
+                    idempotency_key=key,
                     by=by,
                 )
         except (IntegrityError, QuotaExceeded):
-            if idempotency_key is None:
-                raise
-            before = self._submitted_before(idempotency_key, spec)
+            before = None if key is None else self._submitted_before(key, spec, placement)
             if before is None:
                 raise
             return before
 
-    def _submitted_before(self, idempotency_key: str, spec: JobSpec) -> Job | None:
+    def _submitted_before(self, key: str, spec: JobSpec, placement: Placement) -> Job | None:
         with reading(self._engine) as session:
-            row = session.scalar(select(JobRow).where(JobRow.idempotency_key == idempotency_key))
-            if row is not None and row.spec_sha256 != spec_sha256(spec):
-                raise Conflict(
-                    f"idempotency key {idempotency_key!r} was used for job {row.id} with another "
-                    "spec; send a new key"
-                )
+            row = asked_before(session, key, _asked(spec, placement))
             return None if row is None else job_of(row)
 
     def cancel(self, job_id: str, *, by: str = "") -> Job:
@@ -181,6 +179,7 @@ def insert_job(
         **_columns(placement),
         max_attempts=max_attempts,
         idempotency_key=idempotency_key,
+        request_sha256=_asked(spec, placement) if idempotency_key else None,
         created_at=database_now(),
     )
     session.add(row)
@@ -236,6 +235,10 @@ def _refuse_too_many(session: Session, placement: Placement) -> None:
             f"team {placement.team!r} may run {limit} GPUs at once, and the job asks for "
             f"{placement.needs.gpus}; ask for fewer"
         )
+
+
+def _asked(spec: JobSpec, placement: Placement) -> str:
+    return request_sha256(spec_sha256(spec), _columns(placement))
 
 
 def _columns(placement: Placement) -> dict[str, Any]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def job_of(row: JobRow | Row[Any]) -> Job:
-    values = _values(row, Job)
+    values = values_of(row, Job)
     values["state"] = JobState(row.state)
     values["reason"] = Reason(row.reason) if row.reason else None
     values["priority"] = Priority(row.priority)
@@ -48,36 +48,36 @@ def job_of(row: JobRow | Row[Any]) -> Job:
 
 
 def worker_of(row: WorkerRow) -> Worker:
-    values = _values(row, Worker)
+    values = values_of(row, Worker)
     values["devices"] = tuple(Device(**device) for device in row.devices)
     values["unusable"] = tuple(row.unusable)
     return Worker(**values | {"state": WorkerState(row.state)})
 
 
 def team_of(row: TeamRow) -> Team:
-    return Team(**_values(row, Team))
+    return Team(**values_of(row, Team))
 
 
 def event_of(row: EventRow) -> Event:
-    return Event(**_values(row, Event))
+    return Event(**values_of(row, Event))
 
 
 def artifact_of(row: ArtifactRow) -> Artifact:
-    return Artifact(**_values(row, Artifact))
+    return Artifact(**values_of(row, Artifact))
 
 
 def dataset_of(row: DatasetRow) -> Dataset:
-    values = _values(row, Dataset)
+    values = values_of(row, Dataset)
     return Dataset(**values | {"state": CheckState(row.state), "classes": tuple(row.classes)})
 
 
 def teacher_of(row: TeacherRow) -> Teacher:
-    values = _values(row, Teacher)
+    values = values_of(row, Teacher)
     return Teacher(**values | {"state": CheckState(row.state), "classes": tuple(row.classes)})
 
 
 def upload_of(row: UploadRow) -> Upload:
-    return Upload(**_values(row, Upload))
+    return Upload(**values_of(row, Upload))
 
 
 def line_as_json(line: ProgressLine) -> dict[str, Any]:
@@ -108,5 +108,6 @@ def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _values(row: Any, kind: type[Any]) -> dict[str, Any]:
+def values_of(row: Any, kind: type[Any]) -> dict[str, Any]:
+    """The columns that the domain's object has."""
     return {field.name: getattr(row, field.name) for field in fields(kind)}

@@ -71,7 +71,7 @@ class SqlStudyStore:
             known = session.get(StudyChildRow, (study_id, key))
             if known is not None:
                 return locked_job(session, known.job_id)
-            found = _like(session, spec)
+            found = _like(session, spec, study.team)
             if found is None:
                 check_quota(session, study.placement)
             child = found or insert_job(
@@ -132,12 +132,13 @@ class SqlStudyStore:
             return [job_of(row) for row in session.scalars(query)]
 
 
-def _like(session: Session, spec: JobSpec) -> Job | None:
-    """A job of the same spec that succeeded or still may; one that succeeded before all."""
+def _like(session: Session, spec: JobSpec, team: str) -> Job | None:
+    """The team's job of the same spec that succeeded, else one that still may."""
     states = [JobState.SUCCEEDED, *_UNFINISHED]
     query = (
         select(JobRow)
         .where(
+            JobRow.team == team,
             JobRow.spec_sha256 == spec_sha256(spec),
             JobRow.state.in_(states),
             _NOT_CANCELLED,

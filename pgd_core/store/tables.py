@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store.times import UtcTime
 
 _ID = String(36)
@@ -51,6 +52,7 @@ class JobRow(Base):
         Index("ix_jobs_lease", "state", "lease_expires_at"),
         Index("ix_jobs_finished", "pool", "state", "finished_at"),
         Index("ix_jobs_spec_sha256", "spec_sha256"),
+        Index("ix_jobs_team", "team", "id"),
     )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
@@ -78,7 +80,9 @@ class JobRow(Base):
     hinted_at: Mapped[datetime | None]  # when workers were last told of it; None: never
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # The caller's own, hashed with the caller: two callers may use the same.
     idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    request_sha256: Mapped[str | None] = mapped_column(_SHA256)  # what was asked for with it
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     claimed_at: Mapped[datetime | None]
@@ -191,6 +195,7 @@ class DatasetRow(Base):
     sha256: Mapped[str] = mapped_column(_SHA256, default="")
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
+    team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)
 
 
 class UploadRow(Base):
@@ -204,6 +209,7 @@ class UploadRow(Base):
     sha256: Mapped[str] = mapped_column(_SHA256)
     key: Mapped[str] = mapped_column(String(500))
     created_at: Mapped[datetime]
+    team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)
 
 
 class TeacherRow(Base):
@@ -223,3 +229,4 @@ class TeacherRow(Base):
     sha256: Mapped[str] = mapped_column(_SHA256, default="")
     message: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime]
+    team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)

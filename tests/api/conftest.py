@@ -20,6 +20,7 @@ from api.cli import app as pgd_command
 from api.main import create_app
 from api.services import Services
 from pgd_core.jobs.job import Artifact, Claim, Job, Reason
+from pgd_core.jobs.keys import ALL_TEAMS, Role
 from pgd_core.jobs.machine import Device, Offer, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec
@@ -47,18 +48,37 @@ class NotedHints:
         self.pools.append(pool)
 
 
+OPERATOR = "tests"  # the name of the key that tests come with
+
+
 class World:
-    """An API with what the tests put behind it."""
+    """An API with what the tests put behind it; `http` comes with an operator's key."""
 
     def __init__(self, settings: Settings, roots: Path) -> None:
         self.settings = settings
         self.roots = roots
         self.hints = NotedHints()
         self.app = create_app(settings, hints=self.hints)
-        self.http = TestClient(self.app, raise_server_exceptions=False)
         services = self.app.state.services
         assert isinstance(services, Services)
         self.services = services
+        _, self.secret = services.keys.create(OPERATOR, ALL_TEAMS, Role.ADMIN)
+        self.http = self.caller(self.secret)
+
+    def caller(self, secret: str | None) -> TestClient:
+        """A client that comes with this key, or with none."""
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        return TestClient(self.app, headers=headers, raise_server_exceptions=False)
+
+    def secret_of(self, role: str, team: str = "default", **key: Any) -> str:
+        """A new key of a team, which is made if need be."""
+        if team not in {known.name for known in self.services.teams.teams()}:
+            self.team(team)
+        return self.services.keys.create(f"{role} of {team}", team, Role(role), **key)[1]
+
+    def of(self, role: str, team: str = "default") -> TestClient:
+        """A client with a new key of this role and team."""
+        return self.caller(self.secret_of(role, team))
 
     def folder(self, name: str = "digits") -> Path:
         """A data set's folder inside the roots; what it holds is not looked at here."""
@@ -68,23 +88,33 @@ class World:
             (folder / f"{part}.json").write_text("{}")
         return folder
 
-    def dataset(self, *, classes: tuple[str, ...] = CLASSES, ready: bool = True) -> str:
+    def dataset(
+        self, *, classes: tuple[str, ...] = CLASSES, ready: bool = True, team: str = "default"
+    ) -> str:
         """The id of a registered data set."""
         library = self.services.library
-        dataset = library.add_dataset("digits", "/d/a.json", "/d/a", "/d/b.json", "/d/b")
+        dataset = library.add_dataset("digits", "/d/a.json", "/d/a", "/d/b.json", "/d/b", team=team)
         if ready:
             library.dataset_checked(
                 dataset.id, usable=True, report={"errors": []}, sha256="0" * 64, classes=classes
             )
         return dataset.id
 
-    def teacher(self, *, classes: tuple[str, ...] = CLASSES, key: str = "teachers/1") -> str:
+    def teacher(
+        self,
+        *,
+        classes: tuple[str, ...] = CLASSES,
+        key: str = "teachers/1",
+        team: str = "default",
+    ) -> str:
         """The id of a registered teacher; ready unless it has no key."""
         model = DetectorSpec.model_validate(MODEL)
-        return self.services.library.add_teacher("big", model, classes, key=key, sha256="1").id
+        library = self.services.library
+        return library.add_teacher("big", model, classes, key=key, sha256="1", team=team).id
 
-    def train_spec(self, **rest: Any) -> dict[str, Any]:
-        return {"kind": "train", "dataset": self.dataset(), "model": deepcopy(MODEL), **rest}
+    def train_spec(self, team: str = "default", **rest: Any) -> dict[str, Any]:
+        dataset = self.dataset(team=team)
+        return {"kind": "train", "dataset": dataset, "model": deepcopy(MODEL), **rest}
 
     def distill_spec(self, **rest: Any) -> dict[str, Any]:
         student = {"name": "mobilenet_v2", "width": 0.5}
@@ -98,13 +128,14 @@ class World:
 
     def submitted(self, spec: dict[str, Any] | None = None, **query: Any) -> str:
         """The id of a job that was taken."""
-        answer = self.http.post("/v1/jobs", json=spec or self.train_spec(), params=query)
+        spec = spec or self.train_spec(query.get("team") or "default")
+        answer = self.http.post("/v1/jobs", json=spec, params=query)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    def running(self, spec: dict[str, Any] | None = None) -> tuple[Job, Claim]:
+    def running(self, spec: dict[str, Any] | None = None, **query: Any) -> tuple[Job, Claim]:
         """A job in a worker's hands."""
-        self.submitted(spec)
+        self.submitted(spec, **query)
         taken = self.services.jobs.claim(Offer("a worker", "default"), LEASE)
         assert taken is not None
         self.services.jobs.started(taken[1])
@@ -139,9 +170,11 @@ class World:
     def beat(self, claim: Claim, *lines: ProgressLine) -> None:
         self.services.jobs.heartbeat(claim, LEASE, lines)
 
-    def succeeded(self, files: dict[str, bytes], spec: dict[str, Any] | None = None) -> str:
+    def succeeded(
+        self, files: dict[str, bytes], spec: dict[str, Any] | None = None, **query: Any
+    ) -> str:
         """The id of a job that published `files`."""
-        job, claim = self.running(spec)
+        job, claim = self.running(spec, **query)
         artifacts = []
         for number, (name, content) in enumerate(files.items()):
             source = self.settings.data_folder / "source"
@@ -170,15 +203,18 @@ def world(tmp_path: Path, migrated: Path) -> Iterator[World]:
     roots.mkdir()
     data.mkdir()
     shutil.copy(migrated, data / "pgd.sqlite")
-    settings = Settings(data_folder=data, dataset_roots=(roots,), max_upload_bytes=100_000)
+    settings = Settings(
+        data_folder=data, dataset_roots=(roots,), max_upload_bytes=100_000, rate_limit_per_s=0
+    )
     world = World(settings, roots)
     with world.http:
         yield world
 
 
 @pytest.fixture
-def url(world: World) -> Iterator[str]:
-    """The world's application behind a real socket."""
+def url(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The world's application behind a real socket; clients find the operator's key."""
+    monkeypatch.setenv("PGD_API_KEY", world.secret)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
             uvicorn.Config(world.app, log_config=None, ws="none", lifespan="off")

@@ -27,7 +27,8 @@ def test_every_answer_of_the_queues_addresses_is_declared(world, address, status
     path, method = address
     operation = world.http.get("/openapi.json").json()["paths"][path][method]
 
-    assert set(operation["responses"]) == statuses | {"422", "500"}
+    everywhere = {"401", "403", "422", "429", "500"}
+    assert set(operation["responses"]) == statuses | everywhere
     for status, response in operation["responses"].items():
         if status >= "400":
             assert list(response["content"]) == [MEDIA_TYPE]

@@ -22,7 +22,7 @@ def wide(monkeypatch):
 def test_a_job_is_placed_moved_paused_resumed_cancelled_and_tried_again(world, pgd):
     world.team("vision")
     placed = ["--team", "vision", "--pool", "big", "--priority", "low", "--gpus", 2]
-    spec = json.dumps(world.train_spec())
+    spec = json.dumps(world.train_spec("vision"))
     job_id = pgd("submit", "-", *placed, "--min-memory-mb", 40_000, stdin=spec).strip()
 
     job = json.loads(pgd("show", job_id, "--json"))
@@ -162,13 +162,12 @@ def test_a_jobs_events_are_sentences_in_their_order(world, pgd):
     lines = pgd("events", job_id).splitlines()
 
     assert [line[21:] for line in lines] == [
-        "a caller of the API submitted it for team default: pool default, class normal, 1 GPU",
+        "tests submitted it for team default: pool default, class normal, 1 GPU",
         "gpu-1 took it for attempt 1, on slot 0 (H100)",
         "gpu-1 started attempt 1",
         "gpu-1 ended attempt 1, diverged (loss_cls is NaN); the job has failed; 1 of 3 attempts "
         "are used up",
-        "a caller of the API asked to try it again after: diverged; it goes on from what attempt 1 "
-        "left",
+        "tests asked to try it again after: diverged; it goes on from what attempt 1 left",
     ]
     assert datetime.fromisoformat(lines[0][:19])
     series = json.loads(pgd("events", job_id, "--json"))

@@ -10,7 +10,7 @@ from pgd_core.settings import Settings
 from tests.deployment.files import COMPOSE, OVERRIDES, ROOT, UNITS, compose, env_example
 
 # Settings that other work brings: take a line out once the field is there.
-OF_THE_COMMAND = {"PGD_URL"}  # where `pgd` finds the service
+OF_THE_COMMAND = {"PGD_URL", "PGD_API_KEY"}  # where `pgd` finds the service, and its key
 FILES = (
     COMPOSE,
     *OVERRIDES,

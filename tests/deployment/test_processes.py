@@ -117,6 +117,14 @@ class Deployment:
         )
         return done.returncode == 0
 
+    def first_key(self) -> str:
+        """What `docker compose exec api pgd keys init` prints."""
+        command = [sys.executable, "-m", "api.cli", "keys", "init"]
+        done = subprocess.run(
+            command, env=self.environment("api"), cwd=self.folder, capture_output=True, check=True
+        )
+        return done.stdout.decode().strip()
+
     def stop(self, name: str) -> int:
         """SIGTERM, and the exit code within the time that compose gives."""
         self.processes[name].send_signal(signal.SIGTERM)
@@ -165,7 +173,8 @@ def test_the_services_start_become_healthy_work_and_stop_in_their_time(deploymen
     for name in LONG_RUNNING:
         until(lambda name=name: deployment.healthy(name))
 
-    with Client(f"http://127.0.0.1:{deployment.port}") as client:
+    key = deployment.first_key()
+    with Client(f"http://127.0.0.1:{deployment.port}", api_key=key) as client:
         job = long_job(client, deployment.folder)
         assert deployment.stop("worker") == 0, deployment.log("worker")
         waiting = client.job(job)
@@ -174,7 +183,9 @@ def test_the_services_start_become_healthy_work_and_stop_in_their_time(deploymen
     assert deployment.stop("reconciler") == 0, deployment.log("reconciler")
     assert deployment.stop("api") == 0, deployment.log("api")
     assert deployment.stop("redis") == 0, deployment.log("redis")
-    assert PASSWORD not in "".join(map(deployment.log, deployment.processes))
+    logs = "".join(map(deployment.log, deployment.processes))
+    assert PASSWORD not in logs
+    assert key not in logs
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -17,7 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from api.client import ApiError, Client
-from api.demo import service
+from api.demo import key_in, service
 from api.schemas import JobView, TeacherView
 from pgd_core.datasets.digits import write_digit_scenes
 
@@ -248,13 +248,14 @@ def test_a_diverging_job_fails_with_its_reason_and_the_worker_goes_on(
 
 
 def test_curl_alone_submits_and_looks(
-    client: Client, url: str, dataset: str, tmp_path: Path
+    client: Client, url: str, dataset: str, folder: Path, tmp_path: Path
 ) -> None:
+    key = ("-H", f"Authorization: Bearer {key_in(folder)}")
     body, jobs = tmp_path / "spec.json", f"{url}/v1/jobs"
     body.write_text(json.dumps(train_spec(dataset)))
-    post = ("-X", "POST", "-H", "Content-Type: application/json", "-d")
+    post = (*key, "-X", "POST", "-H", "Content-Type: application/json", "-d")
     sent = _curl(*post, f"@{body}", jobs)
-    assert _curl(f"{jobs}/{sent['id']}")["id"] == sent["id"]
+    assert _curl(*key, f"{jobs}/{sent['id']}")["id"] == sent["id"]
     refused = _curl(*post, "{}", jobs)
     assert refused["status"] == 422
     assert ended(client, client.job(sent["id"])).state == "succeeded"

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from pgd_core.jobs.job import Artifact, Job, JobState, Reason
-from pgd_core.jobs.machine import Offer
+from pgd_core.jobs.machine import Offer, PlacementChange
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, StudyJob
-from pgd_core.store import SqlStudyStore
+from pgd_core.store import SqlStudyStore, SqlTeamStore
 from worker.studies import StudyDriver
 
 MINUTE = timedelta(minutes=1)
@@ -87,6 +87,20 @@ def test_a_study_trains_its_teacher_then_its_students_then_makes_its_table(study
     assert [row["metrics"]["AP"]["mean"] for row in study.result["rows"]] == [11, 12, 13]
     assert study.result["rows"][2]["gain_over"]["plain"]["mean"] == 2
     assert study.result["teachers"]["fcos"]["metrics"]["AP"] == 40
+
+
+def test_the_teacher_that_a_study_trains_is_its_teams(study_world):
+    SqlTeamStore(study_world.world.engine).put(
+        "vision", weight=1, max_running_gpus=None, max_queued_jobs=None
+    )
+    study = study_world.submit()
+    study_world.jobs.change(study.id, PlacementChange(team="vision"))
+    study_world.driver.advance_all()
+    study_world.work(Reason.COMPLETED)
+    study_world.driver.advance_all()
+
+    (teacher,) = study_world.world.library.teachers()
+    assert teacher.team == "vision"
 
 
 def test_the_table_is_published_for_programs_people_and_the_eye(study_world):

@@ -16,7 +16,7 @@ def client(url):
 def test_a_job_is_placed_moved_paused_resumed_cancelled_and_tried_again(world, client):
     team = world.team("vision")
     job = client.submit(
-        world.train_spec(), team=team, pool="big", priority="low", gpus=2, min_memory_mb=40_000
+        world.train_spec(team), team=team, pool="big", priority="low", gpus=2, min_memory_mb=40_000
     )
     assert (job.team, job.pool, job.priority) == ("vision", "big", "low")
     assert (job.gpus, job.min_memory_mb) == (2, 40_000)

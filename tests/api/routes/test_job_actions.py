@@ -8,6 +8,7 @@ import pytest
 
 from pgd_core.jobs.job import JobState, Reason
 from tests.api.answers import problem_of
+from tests.api.conftest import OPERATOR
 
 ENDINGS = {
     JobState.SUCCEEDED: Reason.COMPLETED,
@@ -58,8 +59,8 @@ def test_an_action_is_taken_where_the_state_allows_it_and_a_conflict_elsewhere(
         assert job == world.http.get(f"/v1/jobs/{job_id}").json()
         assert world.hints.pools == (["default"] if action in ("resume", "retry") else [])
         last = world.http.get(f"/v1/jobs/{job_id}/events").json()["items"][-1]
-        assert last["by"] == "api"
-        assert last["sentence"].startswith("a caller of the API ")
+        assert last["by"] == OPERATOR
+        assert last["sentence"].startswith(f"{OPERATOR} ")
     else:
         assert state in problem_of(answer, 409, "illegal_move")["detail"]
         assert world.hints.pools == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from tests.api.answers import problem_of
-from tests.api.conftest import World
+from tests.api.conftest import OPERATOR, World
 
 
 @pytest.fixture
@@ -391,12 +391,12 @@ def test_a_job_is_placed_as_its_query_says(world):
     team = world.team("vision")
     asked = {"team": team, "pool": "big", "priority": "low", "gpus": 4, "min_memory_mb": 40_000}
 
-    job = world.http.post("/v1/jobs", json=world.train_spec(), params=asked).json()
+    job = world.http.post("/v1/jobs", json=world.train_spec(team), params=asked).json()
 
     assert asked.items() <= job.items()
     assert world.hints.pools == ["big"]
     event = world.http.get(f"/v1/jobs/{job['id']}/events").json()["items"][0]
-    assert event["by"] == "api"
+    assert event["by"] == OPERATOR
     assert asked == event["data"]
 
 
@@ -429,7 +429,7 @@ def test_a_team_that_has_as_many_jobs_waiting_as_it_may_is_refused_with_a_page_t
     team = world.team("vision", max_queued_jobs=1)
     world.submitted(team=team)
 
-    answer = world.http.post("/v1/jobs", json=world.train_spec(), params={"team": team})
+    answer = world.http.post("/v1/jobs", json=world.train_spec(team), params={"team": team})
 
     problem = problem_of(answer, 409, "quota_exceeded")
     assert "wait until one starts" in problem["detail"]
@@ -440,7 +440,7 @@ def test_a_team_that_has_as_many_jobs_waiting_as_it_may_is_refused_with_a_page_t
 def test_more_gpus_than_a_team_may_ever_run_are_refused(world):
     query = {"team": world.team("vision", max_running_gpus=2), "gpus": 3}
 
-    answer = world.http.post("/v1/jobs", json=world.train_spec(), params=query)
+    answer = world.http.post("/v1/jobs", json=world.train_spec("vision"), params=query)
 
     assert "ask for fewer" in problem_of(answer, 409, "quota_exceeded")["detail"]
 

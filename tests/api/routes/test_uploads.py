@@ -137,7 +137,8 @@ def test_a_body_that_breaks_off_leaves_nothing_and_is_no_defect(world, url):
     with structlog.testing.capture_logs() as logged:
         with socket.create_connection((host, int(port))) as caller:
             caller.sendall(
-                b"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\nhalf"
+                f"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {world.secret}\r\n"
+                "Content-Length: 9000\r\n\r\nhalf".encode()
             )
             wait_for(lambda: list(incoming.glob("*")))
         wait_for(lambda: not list(incoming.glob("*")))

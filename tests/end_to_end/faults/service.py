@@ -35,7 +35,7 @@ from pgd_core.store import (
 )
 from tests.end_to_end.faults.gates import FOLDER, Gates
 from tests.end_to_end.faults.trainer import Plan
-from tests.servers import RedisServer, start_redis
+from tests.servers import RedisServer, operator_headers, start_redis
 from tests.worker.conftest import make_old
 from worker.processes import members
 from worker.sweep import Retention, sweep
@@ -129,6 +129,7 @@ class Service:
         self.jobs, self.library = SqlJobStore(self.engine), SqlLibraryStore(self.engine)
         self.workers, self.teams = SqlWorkerStore(self.engine), SqlTeamStore(self.engine)
         self.files = LocalFileStore(self.data / "files")
+        self.headers = operator_headers(self.database_url)
         self.gates = Gates(self.folder / "faults")
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.dataset = self._add_dataset()

@@ -68,7 +68,7 @@ def submit_over_http(service: Service, key: str, plan: Plan) -> httpx.Response:
     return httpx.post(
         f"{service.url}/v1/jobs",
         json=service.spec(plan).model_dump(mode="json"),
-        headers={"Idempotency-Key": key},
+        headers=service.headers | {"Idempotency-Key": key},
         trust_env=False,
         timeout=60,
     )

@@ -11,9 +11,10 @@ from sqlalchemy import text, update
 
 from pgd_core.errors import Conflict, IllegalMove, LeaseLost, NotFound
 from pgd_core.jobs.job import Artifact, JobState, Reason, StopRequest
-from pgd_core.jobs.machine import Offer, Placement, Priority
+from pgd_core.jobs.machine import Needs, Offer, Placement, PlacementChange, Priority
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import job_spec_adapter
+from pgd_core.store.engine import writing
 from pgd_core.store.tables import JobRow
 
 MINUTE = timedelta(minutes=1)
@@ -72,6 +73,35 @@ def test_the_same_key_with_another_spec_is_a_conflict(jobs, spec):
 
     with pytest.raises(Conflict, match="another spec"):
         jobs.submit(spec.model_copy(update={"name": "other"}), idempotency_key="k")
+
+
+def test_the_same_key_of_another_caller_is_another_key(jobs, spec):
+    mine = jobs.submit(spec, idempotency_key="k", caller="me")
+    theirs = jobs.submit(spec, idempotency_key="k", caller="them")
+
+    assert mine.id != theirs.id
+    assert jobs.submit(spec, idempotency_key="k", caller="me").id == mine.id
+
+
+def test_the_same_key_with_another_placement_is_a_conflict_though_the_job_was_moved(jobs, spec):
+    first = jobs.submit(spec, idempotency_key="k")
+    jobs.change(first.id, PlacementChange(gpus=2))
+
+    with pytest.raises(Conflict, match="or placement"):
+        jobs.submit(spec, Placement(needs=Needs(gpus=2)), idempotency_key="k")
+    assert jobs.submit(spec, idempotency_key="k").id == first.id
+
+
+def test_a_key_is_as_good_as_new_after_a_day(jobs, engine, spec):
+    first = jobs.submit(spec, idempotency_key="k")
+    with writing(engine) as session:
+        yesterday = first.created_at - timedelta(hours=24, seconds=1)
+        session.execute(update(JobRow).values(created_at=yesterday))
+
+    again = jobs.submit(spec, idempotency_key="k")
+
+    assert again.id != first.id
+    assert jobs.submit(spec, idempotency_key="k").id == again.id
 
 
 def test_submitting_one_key_at_once_makes_one_job(jobs, spec):

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
-from pgd_core.store import migrate, open_engine
+from pgd_core.store import SqlLibraryStore, migrate, open_engine
 from pgd_core.store.engine import writing
 from pgd_core.store.migrate import alembic_config
 from pgd_core.store.tables import Base
@@ -49,6 +49,26 @@ def test_downgrading_leaves_nothing(tmp_path):
         command.downgrade(config, "base")
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_what_was_there_before_there_were_keys_belongs_to_the_default_team(tmp_path):
+    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    engine = open_engine(url)
+    config = alembic_config()
+    with writing(engine) as session:
+        config.attributes["connection"] = session.connection()
+        command.upgrade(config, "0003")
+        session.execute(
+            text(
+                "INSERT INTO uploads (id, filename, size, sha256, key, created_at) "
+                "VALUES ('1', 't.pth', 4, '', 'uploads/1', CURRENT_TIMESTAMP)"
+            )
+        )
+
+    migrate(url)
+
+    assert SqlLibraryStore(engine).upload("1").team == "default"
     engine.dispose()
 
 

@@ -10,7 +10,7 @@ from pgd_core.errors import Conflict
 from pgd_core.jobs.job import JobState, Reason
 from pgd_core.jobs.machine import Offer, Placement, Priority
 from pgd_core.jobs.spec import StudyJob
-from pgd_core.store import SqlStudyStore
+from pgd_core.store import SqlStudyStore, SqlTeamStore
 
 MINUTE = timedelta(minutes=1)
 
@@ -78,6 +78,13 @@ def test_a_study_that_is_sent_again_runs_only_what_is_missing(
     assert studies.adopt(again.id, "a", spec).id == done.id
     assert studies.adopt(again.id, "b", other).id != failed.id
     assert kinds(jobs, again.id)[-2:] == ["child_reused", "child_submitted"]
+
+
+def test_a_job_of_another_team_is_not_adopted(engine, jobs, studies, study, spec):
+    SqlTeamStore(engine).put("vision", weight=1, max_running_gpus=None, max_queued_jobs=None)
+    theirs = jobs.submit(spec, Placement("gpu", "vision"))
+
+    assert studies.adopt(study.id, "a", spec).id != theirs.id
 
 
 def test_a_job_that_is_to_be_cancelled_is_not_adopted_again(jobs, studies, study, spec):
