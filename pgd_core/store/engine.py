@@ -16,7 +16,10 @@ _SQLITE_BUSY_MS = 10_000
 _POSTGRESQL_ARGUMENTS = {
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
-    "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c timezone=UTC",
+    "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c timezone=UTC "
+    # A process that freezes within a transaction, or its machine, must not keep its locks: those
+    # on a job, and above all the one that all claims take turns by.
+    "-c idle_in_transaction_session_timeout=5000",
 }
 
 

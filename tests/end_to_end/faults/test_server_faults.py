@@ -23,6 +23,7 @@ on_postgres = pytest.mark.parametrize("database", ["postgres"], indirect=True)
 LASTING = Plan(steps=60, step_s=0.03)
 JOB_ROW = "SELECT 1 FROM jobs FOR UPDATE"
 TEAM_ROW = "SELECT 1 FROM teams FOR UPDATE"
+NOTICED = ("lease_not_renewed", "attempt_broke", "finish_failed")
 CLAIMS = "SELECT pg_advisory_xact_lock(7407316)"
 
 
@@ -88,8 +89,15 @@ def worker_queues(service: Service) -> set[str]:
 
 
 @on_postgres
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
-@pytest.mark.parametrize("moment", ["step", "before-put", "before-finish"])
+@pytest.mark.parametrize(
+    ("moment", "how"),
+    [
+        ("step", signal.SIGINT),
+        ("step", signal.SIGQUIT),
+        ("before-put", signal.SIGQUIT),
+        ("before-finish", signal.SIGQUIT),
+    ],
+)
 def test_a_training_outlives_a_restart_of_the_database(
     service: Service, postgres: PostgresServer, moment: str, how: signal.Signals
 ) -> None:
@@ -156,11 +164,36 @@ def test_a_connection_that_breaks_within_a_worker_s_transaction_costs_no_more_th
     with locked(service, JOB_ROW):
         service.gates.open(moment)
         break_off(service)
-        wait_for(lambda: worker.said("lease_not_renewed") or worker.said("attempt_broke"))
+        wait_for(lambda: any(map(worker.said, NOTICED)))
 
     # Whether it was told that the trainer was starting is not known: it is started anew.
     ended = check(service, job, attempts=None if moment == "before-started" else 1)
     assert ended.attempt <= 2
+
+
+@on_postgres
+@pytest.mark.parametrize(("what", "attempts"), [(CLAIMS, 1), (JOB_ROW, 2)])
+def test_a_worker_that_freezes_within_a_transaction_does_not_keep_its_locks(
+    service: Service, what: str, attempts: int
+) -> None:
+    service.gates.close("step")
+    frozen = service.worker()
+    if what == JOB_ROW:
+        job = service.submit()
+        wait_for(lambda: service.gates.reached("step"))
+    with locked(service, what):
+        if what == CLAIMS:
+            job = service.submit()
+        wait_for(lambda: blocked(service))
+        frozen.freeze()
+    service.gates.open("step")
+    service.let_lease_run_out(job)
+    service.reconciler()
+    service.worker()
+    service.until_ended(job)
+    frozen.thaw()
+
+    check(service, job, attempts=attempts)
 
 
 @on_postgres

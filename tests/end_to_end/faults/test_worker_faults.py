@@ -122,6 +122,7 @@ def test_a_thawed_worker_kills_its_trainer_that_nobody_else_could_see(service: S
     assert story(service, job) == ["submitted", "claimed", "started", *ended]
 
 
+@on_postgres
 def test_workers_whose_clocks_are_wrong_keep_their_jobs_and_take_no_other_s(
     service: Service,
 ) -> None:
@@ -134,6 +135,7 @@ def test_workers_whose_clocks_are_wrong_keep_their_jobs_and_take_no_other_s(
         check(service, job, attempts=1)
 
 
+@on_postgres
 def test_ten_hints_to_each_of_three_workers_are_one_attempt(service: Service) -> None:
     from worker.queue import HintSender
 
