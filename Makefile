@@ -1,14 +1,16 @@
-# make dev | demo | replica | up | check | test | lock
+# make dev | demo | replica | up | check | test | chaos | lock
 # One virtual environment, .venv, built from constraints.txt.
 
 PYTHON ?= python3
 DATA ?= digits
 SEED ?= 0
 SEEDS ?= 1
+MINUTES ?= 10
+JOBS ?= 200
 BIN := .venv/bin
 STAMP := .venv/.built
 
-.PHONY: dev demo replica up check test lock
+.PHONY: dev demo replica up check test chaos lock
 
 dev: $(STAMP)
 
@@ -44,6 +46,10 @@ check: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# The service under random faults; its report goes to docs/reliability.md.
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --jobs $(JOBS) --seed $(SEED)
 
 # Renew constraints.txt from what pyproject.toml asks for; torch and the detectors stay pinned.
 lock:

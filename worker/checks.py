@@ -28,6 +28,7 @@ TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
 DATASET_LIMITS = CheckLimits(wall_s=4 * 3600, cpu_s=4 * 3600)
 TEACHER_LIMITS = CheckLimits(wall_s=900, cpu_s=900)
 
+CONTACT_SHEET = "contact_sheet.jpg"  # below the data set's own folder of the file store
 _NO_ANSWER = "the check's answer cannot be read"
 
 log = structlog.get_logger()
@@ -87,13 +88,15 @@ class Checker:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check_dataset(self, dataset: Dataset, folder: Path) -> None:
-        out = folder / "report.json"
+        out, sheet = folder / "report.json", folder / "sheet.jpg"
         command = [
             *self._dataset_check,
             dataset.train_annotations,
             dataset.train_images,
             dataset.val_annotations,
             dataset.val_images,
+            "--sheet",
+            str(sheet),
             "--report",
             str(out),
         ]
@@ -109,6 +112,7 @@ class Checker:
         report = _read_json(out)
         if problem or report is None:
             report = _report_of_a_broken_check(problem)
+        report |= self._put_sheet(dataset, sheet)
         usable = report.get("usable") is True
         self._library.dataset_checked(
             dataset.id,
@@ -118,6 +122,14 @@ class Checker:
             classes=[str(name) for name in report.get("classes") or ()],
         )
         log.info("dataset_checked", usable=usable)
+
+    def _put_sheet(self, dataset: Dataset, sheet: Path) -> dict[str, Any]:
+        """What the report says of the contact sheet."""
+        if sheet.is_symlink() or not sheet.is_file():
+            return {}
+        key = f"datasets/{dataset.id}/{CONTACT_SHEET}"
+        size, sha256 = self._files.put(key, sheet)
+        return {"contact_sheet": {"key": key, "size": size, "sha256": sha256}}
 
     def _check_teacher(self, teacher: Teacher, folder: Path) -> None:
         try:

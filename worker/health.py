@@ -7,6 +7,7 @@ is away, still runs, but gives no sign.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -32,7 +33,7 @@ class SignOfLife:
     def give(self) -> None:
         """Say that the process works."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
+        new = self._path.with_name(f".{self._path.name}.{os.getpid()}")  # a machine may have many
         new.write_text(str(time.time()))  # not the file's own time: a file server's clock
         new.replace(self._path)
 

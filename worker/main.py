@@ -6,12 +6,14 @@ ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import structlog
@@ -21,6 +23,7 @@ from pgd_core.files import open_files
 from pgd_core.files.room import lack_of_room
 from pgd_core.jobs.machine import Device as Slot
 from pgd_core.jobs.machine import Worker
+from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore, WorkerStore
 from pgd_core.settings import Settings
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, migrate, open_engine
 from worker.app import worker_app
@@ -30,7 +33,7 @@ from worker.logs import configure_logs
 from worker.presence import Presence
 from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender, queue_name
-from worker.runner import Runner, RunnerOptions
+from worker.runner import TRAINER, Runner, RunnerOptions
 from worker.slots import Slots
 from worker.supervisor import Limits
 from worker.tasks import register_tasks
@@ -40,29 +43,57 @@ Device = Literal["auto", "cpu", "cuda"]
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Stores:
+    """What a worker works with outside of its machine."""
+
+    jobs: JobStore
+    library: LibraryStore
+    files: FileStore
+    workers: WorkerStore
+
+
 def main() -> int:
     """Composition root; returns the exit code."""
+    settings = begin()
+    with open_stores(settings) as stores:
+        return run(settings, stores)
+
+
+def begin() -> Settings:
+    """The settings; logs go out as JSON, and what a dead worker left here has ended."""
     configure_logs("worker")
-    settings = Settings()
-    files = open_files(settings)
     swept = end_orphans()
     if swept:
         log.warning("orphans_ended", pids=swept)
-    devices = find_devices(cast(Device, settings.device), settings.slots)
-    worker = this_worker(settings, devices)
+    return Settings()
+
+
+@contextlib.contextmanager
+def open_stores(settings: Settings) -> Iterator[Stores]:
+    """The stores that the settings name, the database brought to the newest schema."""
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
+    try:
+        yield Stores(
+            SqlJobStore(engine, settings.scheduling_rules()),
+            SqlLibraryStore(engine),
+            open_files(settings),
+            SqlWorkerStore(engine),
+        )
+    finally:
+        engine.dispose()
+
+
+def run(settings: Settings, stores: Stores, trainer: Sequence[str] = TRAINER) -> int:
+    """Serve a pool until a signal says stop; returns the exit code."""
+    devices = find_devices(cast(Device, settings.device), settings.slots)
+    worker = this_worker(settings, devices)
     slots = Slots(devices, lambda free: troubles(settings, free))
-    options = runner_options(settings, worker)
-    runner = Runner(
-        SqlJobStore(engine, settings.scheduling_rules()),
-        SqlLibraryStore(engine),
-        files,
-        slots,
-        options,
-    )
+    options = runner_options(settings, worker, trainer)
+    runner = Runner(stores.jobs, stores.library, stores.files, slots, options)
     presence = Presence(
-        SqlWorkerStore(engine),
+        stores.workers,
         worker,
         every_s=settings.heartbeat_s,
         troubles=slots.troubles,
@@ -73,13 +104,10 @@ def main() -> int:
     app = worker_app(redis_url, settings.pool, len(devices))
     register_tasks(app, runner)
     log.info("worker_starts", name=worker.name, pool=settings.pool, slots=len(devices))
-    try:
-        with presence:
-            code = serve(app, runner, HintSender(redis_url), settings.pool)
-            runner.join()
-            return code
-    finally:
-        engine.dispose()
+    with presence:
+        code = serve(app, runner, HintSender(redis_url), settings.pool)
+        runner.join()
+        return code
 
 
 def this_worker(settings: Settings, devices: Sequence[Slot]) -> Worker:
@@ -91,7 +119,9 @@ def this_worker(settings: Settings, devices: Sequence[Slot]) -> Worker:
     )
 
 
-def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
+def runner_options(
+    settings: Settings, worker: Worker, trainer: Sequence[str] = TRAINER
+) -> RunnerOptions:
     """What the settings mean for a runner."""
     data = settings.data_folder.resolve()
     return RunnerOptions(
@@ -107,6 +137,7 @@ def runner_options(settings: Settings, worker: Worker) -> RunnerOptions:
             max_duration_s=settings.max_duration_s,
             stall_s=settings.stall_s,
         ),
+        trainer=trainer,
         environment=lambda used: environment_of(used, len(worker.devices)),
     )
 

@@ -56,6 +56,23 @@ def end_members(
     return _end(lambda: members(marker, session), gently_s, killing_s)
 
 
+def end_earlier(job_id: str, attempt: int, *, killing_s: float = 10.0) -> list[int]:
+    """SIGKILL to what runs here of the job's earlier attempts; the ids that were found.
+
+    A worker that was killed or is frozen leaves its trainer to train on, while the job is given to
+    another worker of the same machine.
+    """
+
+    def is_earlier(process: psutil.Process) -> bool:
+        of_job, _, number = process.environ().get(MARKER, "").rpartition("/")
+        return of_job == job_id and int(number) < attempt
+
+    found = [process.pid for process in _find(is_earlier)]
+    if found:
+        _end(lambda: _find(is_earlier), 0.0, killing_s)
+    return found
+
+
 def end_orphans(*, gently_s: float = 2.0, killing_s: float = 10.0) -> list[int]:
     """End what dead supervisors left behind; the ids that were found."""
     found = [process.pid for process in orphans()]

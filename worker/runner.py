@@ -19,11 +19,13 @@ from pgd_core.jobs.machine import Device, Offer
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
 from worker.attempt import prepare, publish
 from worker.lease import LeaseKeeper
+from worker.processes import end_earlier
 from worker.slots import Slots
 from worker.supervisor import Limits, supervise
 from worker.sweep import tidy
 from worker.verdict import Verdict, verdict_of_error, verdict_of_exit
 
+TRAINER = ("-m", "pgd_core.training")  # of Python; or under torchrun
 # How long a finished attempt waits for a database that is down, before its work is given up.
 _FINISH_PATIENCE_S = 600.0
 
@@ -42,7 +44,7 @@ class RunnerOptions:
     lease_s: float = 60.0
     heartbeat_s: float = 2.0
     limits: Limits = field(default_factory=Limits)
-    trainer: Sequence[str] = ("-m", "pgd_core.training")  # of Python; or under torchrun
+    trainer: Sequence[str] = TRAINER
     environment: Callable[[Sequence[Device]], Mapping[str, str]] = lambda _: {}  # of a trainer
 
     def __post_init__(self) -> None:
@@ -159,6 +161,8 @@ class Runner:
         self, job: Job, claim: Claim, lease: LeaseKeeper, devices: Sequence[Device]
     ) -> tuple[Verdict, Path]:
         options = self._options
+        if job.attempt > 1 and (left := end_earlier(job.id, job.attempt)):
+            log.warning("earlier_attempt_ended", pids=left)
         folder = prepare(
             job,
             options.attempts,

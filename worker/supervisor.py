@@ -79,6 +79,8 @@ def supervise(
 
     Raises LeaseLost, the trainer killed, when the job may be another worker's.
     """
+    if lease.lost:  # as after being frozen on the way here
+        raise LeaseLost(f"the lease of attempt {claim.attempt} ran out before its trainer started")
     marker = f"{claim.job_id}/{claim.attempt}"
     # torchrun, when asked to stop, kills its processes after 30 s by itself.
     patience = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{limits.stop_grace_s:.0f}"}

@@ -1,6 +1,7 @@
-"""`python -m pgd_core.datasets`: checks a data set, or writes a demo one.
+"""`python -m pgd_core.datasets`: unpacks, checks or divides a data set, or writes a demo one.
 
-The check is meant to run as a process of its own: it reads files from people we do not trust.
+`unpack` and `check` are meant to run as processes of their own: they read files from people we do
+not trust.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pgd_core.datasets.archive_members import ArchiveLimits
+from pgd_core.datasets.archives import Unpacked, unpack
 from pgd_core.datasets.coco import DatasetReport, check_dataset
 from pgd_core.datasets.layout import DatasetFiles, write_text_whole
-from pgd_core.errors import InvalidSpec, PgdError
+from pgd_core.datasets.layout_search import find_layout
+from pgd_core.datasets.subset import Subset, write_subset
+from pgd_core.errors import DatasetUnusable, InvalidSpec, PgdError
 
 MAX_CPU_S = 4 * 3600
 MAX_REPORT_BYTES = 2**28
@@ -32,16 +38,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pgd_core.datasets")
     commands = parser.add_subparsers(required=True)
+    _add_commands(commands)
+    _add_demos(commands)
+    return parser
 
+
+def _add_commands(commands: Any) -> None:
     check = commands.add_parser("check", help="report all faults of a COCO or CrowdHuman data set")
     check.add_argument("train_annotations", type=Path)
     check.add_argument("train_images", type=Path)
     check.add_argument("val_annotations", type=Path)
     check.add_argument("val_images", type=Path)
     check.add_argument("--report", type=Path, help="where the report goes as JSON")
+    check.add_argument("--sheet", type=Path, help="where a JPEG of pictures with boxes goes")
     check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
     check.set_defaults(command=_check)
 
+    part = commands.add_parser("subset", help="write a part of a data set as a new one, as COCO's")
+    part.add_argument("source", type=Path, help="a folder that holds a data set, as people pack it")
+    part.add_argument("folder", type=Path, help="must not exist")
+    part.add_argument("--class", action="append", default=[], dest="classes", metavar="NAME")
+    part.add_argument("--images", type=int, help="of train, at most")
+    part.add_argument("--val-images", type=int, help="at most")
+    part.add_argument("--seed", type=int, default=0, help="of which pictures")
+    part.set_defaults(command=_subset)
+
+    unpacking = commands.add_parser("unpack", help="unpack a zip or tar that holds a data set")
+    unpacking.add_argument("archive", type=Path)
+    unpacking.add_argument("folder", type=Path, help="must not exist")
+    unpacking.add_argument("--report", type=Path, help="where the parts' names go as JSON")
+    unpacking.add_argument("--memory-gb", type=float, default=4, help="address space; 0: no limit")
+    unpacking.set_defaults(command=_unpack)
+
+
+def _add_demos(commands: Any) -> None:
     digits = commands.add_parser("digits", help="write scenes of handwritten digits")
     digits.add_argument("folder", type=Path)
     digits.add_argument("--images", type=int, default=1200)
@@ -63,17 +93,32 @@ def _parser() -> argparse.ArgumentParser:
     trees.add_argument("--wheel", type=Path, help="deepforest's wheel, if it is here already")
     trees.add_argument("--size", type=int, default=256, help="pixels, a tile's longer side")
     trees.set_defaults(command=_trees)
-    return parser
+
+
+def _unpack(parsed: argparse.Namespace) -> int:
+    _refuse_missing_folder("--report", parsed.report)
+    limits = ArchiveLimits()
+    _limit_process(int(parsed.memory_gb * 2**30), limits.file_bytes)
+    try:
+        unpacked = unpack(parsed.archive, parsed.folder, limits)
+    except DatasetUnusable as error:
+        unpacked = Unpacked(usable=False, message=error.message)
+    text = unpacked.model_dump_json(indent=2)
+    if parsed.report:
+        write_text_whole(parsed.report, text)
+    sys.stdout.write(text + "\n")
+    return 0 if unpacked.usable else 1
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    if parsed.report and not parsed.report.parent.is_dir():
-        raise InvalidSpec(f"--report {parsed.report}: its folder does not exist; create it first")
-    _limit_process(int(parsed.memory_gb * 2**30))
+    _refuse_missing_folder("--report", parsed.report)
+    _refuse_missing_folder("--sheet", parsed.sheet)
+    _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
     report = check_dataset(
         DatasetFiles(
             parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
-        )
+        ),
+        sheet=parsed.sheet,
     )
     if parsed.report:
         write_text_whole(parsed.report, report.model_dump_json(indent=2))
@@ -81,7 +126,19 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0 if report.usable else 1
 
 
-def _limit_process(memory_bytes: int) -> None:
+def _refuse_missing_folder(option: str, path: Path | None) -> None:
+    if path and not path.parent.is_dir():
+        raise InvalidSpec(f"{option} {path}: its folder does not exist; create it first")
+
+
+def _subset(parsed: argparse.Namespace) -> int:
+    wanted = Subset(tuple(parsed.classes), parsed.images, parsed.val_images, parsed.seed)
+    files = write_subset(find_layout(parsed.source), parsed.folder, wanted)
+    sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
+    return 0
+
+
+def _limit_process(memory_bytes: int, file_bytes: int) -> None:
     """Bounds what a hostile file can cost, where the system has such limits."""
     try:
         import resource
@@ -90,7 +147,7 @@ def _limit_process(memory_bytes: int) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: MAX_CPU_S,
-        resource.RLIMIT_FSIZE: MAX_REPORT_BYTES,
+        resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_AS: memory_bytes or resource.RLIM_INFINITY,
     }
     for kind, limit in wanted.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,22 @@ from typing import Any, TypeGuard
 from pgd_core.datasets.boxes import ImageRow, checked_area, checked_box, size_name
 from pgd_core.datasets.fields import ID_WANTED, is_id, wrong_field
 from pgd_core.datasets.pictures import PictureFacts
-from pgd_core.datasets.report import Code, Findings, SizeHistogram, SplitReport, shown
+from pgd_core.datasets.report import (
+    OBJECTS_EDGES,
+    SIDE_EDGES,
+    Code,
+    Findings,
+    Histogram,
+    SizeHistogram,
+    SplitReport,
+    shown,
+)
 
 MAX_CLASS_NAME = 200  # characters
+MAX_SIDE = 2**16  # pixels; longer ones are counted as this
+MAX_SHOWN_IMAGES, MAX_SHOWN_BOXES = 96, 200  # whose boxes are kept to be drawn
+
+ShownBox = tuple[tuple[float, float, float, float], int]  # (XYWH in pixels, class id)
 
 
 @dataclass
@@ -27,6 +41,8 @@ class Split:
     objects_per_class: Counter[int] = field(default_factory=Counter)  # by category id
     objects_per_image: Counter[int] = field(default_factory=Counter)  # by image id
     sizes: Counter[str] = field(default_factory=Counter)
+    sides: Counter[int] = field(default_factory=Counter)  # boxes by whole pixels of their side
+    shown: dict[int, list[ShownBox]] = field(default_factory=dict)  # by image id; of a few images
 
     def class_names(self) -> tuple[str, ...]:
         """In category-id order."""
@@ -38,6 +54,29 @@ class Split:
 
     def images_without_objects(self) -> list[ImageRow]:
         return [row for row in self.images.values() if not self.objects_per_image[row.id]]
+
+    def choose_shown(self) -> None:
+        """Keep the boxes of some images, evenly spaced, to be drawn; memory stays bounded."""
+        ids = list(self.images)
+        step = max(1, len(ids) // MAX_SHOWN_IMAGES)
+        self.shown = {image_id: [] for image_id in ids[::step][:MAX_SHOWN_IMAGES]}
+
+    def add_object(
+        self,
+        image_id: int,
+        class_id: int,
+        box: tuple[float, float, float, float],  # XYWH, pixels
+        area: float,  # square pixels, as stated
+    ) -> None:
+        """Counts one object, no crowd."""
+        self.objects_per_image[image_id] += 1
+        self.objects_per_class[class_id] += 1
+        self.sizes[size_name(area)] += 1
+        side = math.sqrt(max(0.0, box[2])) * math.sqrt(max(0.0, box[3]))
+        self.sides[int(min(side, MAX_SIDE))] += 1
+        kept = self.shown.get(image_id)
+        if kept is not None and len(kept) < MAX_SHOWN_BOXES:
+            kept.append((box, class_id))
 
     def see_pictures(self, facts: Mapping[str, PictureFacts], findings: Findings) -> None:
         """COCO's rows state the sizes of their pictures; nothing is left to learn from these."""
@@ -52,7 +91,13 @@ class Split:
                 name: self.objects_per_class[id_] for id_, name in sorted(self.classes.items())
             },
             sizes=SizeHistogram(**self.sizes),
+            objects_per_image=Histogram.of(OBJECTS_EDGES, self._images_by_objects()),
+            box_sides=Histogram.of(SIDE_EDGES, self.sides),
         )
+
+    def _images_by_objects(self) -> Counter[int]:
+        """How many images have each number of objects."""
+        return Counter(self.objects_per_image[image_id] for image_id in self.images)
 
 
 def check_annotations(name: str, content: object, findings: Findings) -> Split:
@@ -75,6 +120,7 @@ def check_annotations(name: str, content: object, findings: Findings) -> Split:
         _read_class(split, pointer, row, known_names, findings)
     for pointer, row in rows["images"]:
         _read_image(split, pointer, row, findings)
+    split.choose_shown()
     known_ids: set[int] = set()
     for pointer, row in rows["annotations"]:
         _read_annotation(split, pointer, row, known_ids, findings)
@@ -171,9 +217,7 @@ def _read_annotation(
     elif crowd:
         split.crowd += 1
     elif image and name and box:
-        split.objects_per_image[image.id] += 1
-        split.objects_per_class[row["category_id"]] += 1
-        split.sizes[size_name(area)] += 1
+        split.add_object(image.id, row["category_id"], box, area)
 
 
 def _referenced(

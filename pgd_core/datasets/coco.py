@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,11 +15,19 @@ from pgd_core.datasets.layout import DatasetFiles
 from pgd_core.datasets.odgt import is_odgt
 from pgd_core.datasets.odgt_check import check_odgt
 from pgd_core.datasets.pictures import PictureFacts, PictureLimits, read_pictures
-from pgd_core.datasets.report import Code, DatasetReport, Findings, shown
+from pgd_core.datasets.report import (
+    MAX_EXAMPLES,
+    Code,
+    DatasetReport,
+    Findings,
+    SharedPicture,
+    shown,
+)
 
 __all__ = ["DatasetFiles", "DatasetLimits", "DatasetReport", "check_dataset"]
 
 Progress = Callable[[int, int], None]  # (pictures read, pictures in all)
+ShownSplit = tuple[Split, Path, Set[str]]  # with its image folder and the files that decode
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ def check_dataset(
     files: DatasetFiles,
     progress: Progress | None = None,
     limits: DatasetLimits | None = None,
+    sheet: Path | None = None,  # where a JPEG of some pictures with their boxes goes
 ) -> DatasetReport:
     """All faults of a data set with counts of what it holds; never raises for what is in it."""
     limits = limits or DatasetLimits()
@@ -42,7 +51,8 @@ def check_dataset(
     _check_same_format(files, findings)
     _check_same_classes(train, val, findings)
 
-    hashes: dict[str, set[str]] = {}
+    hashes: dict[str, dict[str, str]] = {}
+    seen: list[ShownSplit] = []
     total, done = len(train.file_names()) + len(val.file_names()), 0
     for split, folder in ((train, files.train_images), (val, files.val_images)):
         tell = _after(progress, done, total)
@@ -51,7 +61,12 @@ def check_dataset(
         _add_to_digest(digest, split.name, facts)
         split.see_pictures(facts, findings)
         hashes[split.name] = _check_pictures(split, facts, findings)
-    _check_overlap(hashes["train"], hashes["val"], findings)
+        seen.append((split, folder, {name for name, fact in facts.items() if not fact.code}))
+    shared = _check_overlap(hashes["train"], hashes["val"], findings)
+    if sheet:
+        from pgd_core.datasets.contact_sheet import write_contact_sheet  # numpy, to draw
+
+        write_contact_sheet(sheet, seen)
 
     errors = findings.errors()
     return DatasetReport(
@@ -61,6 +76,8 @@ def check_dataset(
         classes=train.class_names(),
         train=train.report(),
         val=val.report(),
+        shared_pictures=len(shared),
+        shared_examples=tuple(shared[:MAX_EXAMPLES]),
         sha256=digest.hexdigest(),
     )
 
@@ -138,8 +155,8 @@ def _add_to_digest(digest: hashlib._Hash, split: str, facts: Mapping[str, Pictur
 
 def _check_pictures(
     split: Split, facts: Mapping[str, PictureFacts], findings: Findings
-) -> set[str]:
-    """The content hashes of the split's pictures."""
+) -> dict[str, str]:
+    """The split's pictures by content hash, the first file of each."""
     first_with: dict[str, str] = {}  # file name by content hash
     for row in split.images.values():
         fact = facts[row.file_name]
@@ -156,7 +173,7 @@ def _check_pictures(
             )
             findings.add(Code.PICTURE_REPEATED, f"{row.pointer}/file_name", message)
         first_with.setdefault(fact.sha256, row.file_name)
-    return set(first_with)
+    return first_with
 
 
 def _check_size(row: ImageRow, fact: PictureFacts, findings: Findings) -> None:
@@ -178,13 +195,19 @@ def _check_size(row: ImageRow, fact: PictureFacts, findings: Findings) -> None:
         findings.add(Code.EXIF_ORIENTATION, row.pointer, message)
 
 
-def _check_overlap(train: set[str], val: set[str], findings: Findings) -> None:
-    shared = len(train & val)
-    if not shared:
-        return
-    if shared == len(val):
+def _check_overlap(
+    train: Mapping[str, str], val: Mapping[str, str], findings: Findings
+) -> list[SharedPicture]:
+    """The val pictures whose bytes are in train too."""
+    shared = [
+        SharedPicture(train=train[sha256], val=name)
+        for sha256, name in val.items()
+        if sha256 in train
+    ]
+    if shared and len(shared) == len(val):
         message = "every val picture is a training picture too: AP would measure memory"
         findings.add(Code.VALIDATION_IS_TRAINING, "val:/images", message)
-    else:
-        message = f"{shared} of {len(val)} val pictures are training pictures too: AP flatters"
+    elif shared:
+        message = f"{len(shared)} of {len(val)} val pictures are training pictures too: AP flatters"
         findings.add(Code.SPLITS_OVERLAP, "val:/images", message)
+    return shared

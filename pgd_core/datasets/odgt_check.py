@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from pgd_core.datasets.annotations import Split, check_counts
-from pgd_core.datasets.boxes import ImageRow, check_inside, size_name
+from pgd_core.datasets.boxes import ImageRow, check_inside
 from pgd_core.datasets.fields import is_number, wrong_field
 from pgd_core.datasets.odgt import (
     CLASS_ID,
@@ -38,6 +38,7 @@ class CrowdSplit(Split):
 
     def see_pictures(self, facts: Mapping[str, PictureFacts], findings: Findings) -> None:
         """Takes the sizes from the pictures, turned as training sees them, and checks the boxes."""
+        self.choose_shown()
         for image_id, row in self.images.items():
             width, height = facts[row.file_name].seen_size()
             self.images[image_id] = replace(row, width=width, height=height)
@@ -57,15 +58,14 @@ class CrowdSplit(Split):
             return
         if image.width:
             check_inside(pointer, stated.box, image, findings)
-            width = min(x + width, image.width) - max(x, 0)
-            height = min(y + height, image.height) - max(y, 0)
+            width, height = min(x + width, image.width), min(y + height, image.height)
+            x, y = max(x, 0), max(y, 0)
+            width, height = width - x, height - y
         if min(width, height) < 1:
             message = f"the box shows {width:g} x {height:g} pixels: training leaves out under 1"
             findings.add(Code.BOX_UNDER_ONE_PIXEL, pointer, message)
         if stated.person:
-            self.objects_per_image[image.id] += 1
-            self.objects_per_class[CLASS_ID] += 1
-            self.sizes[size_name(width * height)] += 1
+            self.add_object(image.id, CLASS_ID, (x, y, width, height), width * height)
 
 
 def check_odgt(

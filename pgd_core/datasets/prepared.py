@@ -20,16 +20,20 @@ def write_prepared(
 
     MMDetection's COCO reader fails without `area` and pycocotools without `iscrowd`.
     """
+    write_text_whole(target, json.dumps(prepared_content(annotations, images)))
+
+
+def prepared_content(annotations: Path, images: Path | None = None) -> dict[str, Any]:
+    """What `write_prepared` writes."""
     content = read_coco(annotations, images)
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    prepared = {
+    return {
         "images": [
             _only(image, "id", "file_name", "width", "height") for image in content["images"]
         ],
         "annotations": [_prepared(row, *sizes[row["image_id"]]) for row in content["annotations"]],
         "categories": [_only(category, "id", "name") for category in content["categories"]],
     }
-    write_text_whole(target, json.dumps(prepared))
 
 
 def read_coco(annotations: Path, images: Path | None = None) -> dict[str, Any]:

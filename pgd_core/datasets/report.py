@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -95,6 +96,25 @@ class SizeHistogram(_Frozen):
     large: int = 0  # 96² and above
 
 
+class Histogram(_Frozen):
+    """How many values lie from each edge up to the next; the last bin has no upper edge."""
+
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, edges: tuple[int, ...], values: Mapping[int, int]) -> Histogram:
+        """Of how often each value occurs; none is below the first edge."""
+        counts = [0] * len(edges)
+        for value, times in values.items():
+            counts[bisect_right(edges, value) - 1] += times
+        return cls(edges=edges, counts=tuple(counts))
+
+
+OBJECTS_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
+SIDE_EDGES = (0, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024)  # pixels
+
+
 class SplitReport(_Frozen):
     """Counts over what could be read."""
 
@@ -104,6 +124,15 @@ class SplitReport(_Frozen):
     images_without_objects: int = 0
     objects_per_class: dict[str, int] = {}  # crowds excluded
     sizes: SizeHistogram = SizeHistogram()  # crowds excluded
+    objects_per_image: Histogram = Histogram.of(OBJECTS_EDGES, {})  # crowds excluded
+    box_sides: Histogram = Histogram.of(SIDE_EDGES, {})  # square root of width x height, pixels
+
+
+class SharedPicture(_Frozen):
+    """Two files of the same bytes."""
+
+    train: str
+    val: str
 
 
 class DatasetReport(_Frozen):
@@ -113,6 +142,8 @@ class DatasetReport(_Frozen):
     classes: tuple[str, ...]  # in category-id order
     train: SplitReport
     val: SplitReport
+    shared_pictures: int = 0  # of val, whose bytes are in train too
+    shared_examples: tuple[SharedPicture, ...] = ()  # at most MAX_EXAMPLES
     sha256: str  # of both annotation files and every picture, as far as they could be read
 
 

@@ -30,6 +30,10 @@ RESNET_DEPTHS = {
     BackboneName.RESNET50: 50,
     BackboneName.RESNET101: 101,
 }
+# Channels of MobileNetV2's stages at width 1
+MOBILENET_BLOCKS = {
+    f"layer{stage}": channels for stage, channels in enumerate((16, 24, 32, 64, 96, 160, 320), 1)
+}
 MOBILENET_CHANNELS = (24, 32, 96, 320)  # of the last block at strides 4, 8, 16 and 32
 
 
@@ -140,14 +144,14 @@ def _backbone(spec: BackboneSpec) -> tuple[Config, list[int]]:
     }
     if spec.name is BackboneName.MOBILENET_V2:
         config = {"type": "MobileNetV2", "widen_factor": spec.width, "out_indices": (1, 2, 4, 6)}
-        return {**config, **common}, [_divisible_by_8(c * spec.width) for c in MOBILENET_CHANNELS]
+        return {**config, **common}, [divisible_by_8(c * spec.width) for c in MOBILENET_CHANNELS]
     depth = RESNET_DEPTHS[BackboneName(spec.name)]
     config = {"type": "ResNet", "depth": depth, "out_indices": (0, 1, 2, 3), "style": "pytorch"}
     expansion = 1 if depth < 50 else 4
     return {**config, **common}, [width * expansion for width in (64, 128, 256, 512)]
 
 
-def _divisible_by_8(channels: float) -> int:
+def divisible_by_8(channels: float) -> int:
     """MobileNetV2's rounding: to a multiple of 8, never losing more than a tenth."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

@@ -11,9 +11,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from pgd_core.detectors.build import STRIDES, build_detector
+from pgd_core.detectors.checkpoint import read_weights
 from pgd_core.detectors.distiller import Distiller
 from pgd_core.detectors.timm_nets import weights_of_timm
-from pgd_core.detectors.weights import Weights, load_whole, read_weights
+from pgd_core.detectors.weights import Weights, load_whole
 from pgd_core.distill import Setting
 from pgd_core.distill.methods import build_method
 from pgd_core.errors import InvalidSpec, TeacherUnusable, WeightsUnusable

@@ -1,7 +1,7 @@
 """Stands in for both checks: what it does is the first argument it is given beforehand.
 
-data set: DOES TRAIN_JSON TRAIN_DIR VAL_JSON VAL_DIR --report OUT; teacher: DOES FILE DECLARATION
-FOLDER.
+data set: DOES TRAIN_JSON TRAIN_DIR VAL_JSON VAL_DIR --sheet SHEET --report OUT; teacher: DOES FILE
+DECLARATION FOLDER.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ def answer_dataset(usable: bool) -> None:
     report = {"usable": usable, "errors": [] if usable else [{"code": "no_images"}]}
     report |= {"warnings": [], "classes": ["0", "1"], "sha256": "ab" * 32, "paths": arguments[:4]}
     out.write_text(json.dumps(report))
+    if usable:
+        Path(arguments[arguments.index("--sheet") + 1]).write_bytes(b"JPEG")
     sys.exit(0 if usable else 1)
 
 

@@ -64,6 +64,9 @@ def test_a_usable_dataset_becomes_ready_with_its_report(world, dataset):
     assert (checked.state, checked.classes, checked.sha256) == ("ready", ("0", "1"), "ab" * 32)
     assert checked.report["paths"] == ["/a.json", "/a", "/b.json", "/b"]
     assert list((world.folder / "checks").iterdir()) == []
+    sheet = checked.report["contact_sheet"]
+    assert sheet["key"] == f"datasets/{dataset.id}/contact_sheet.jpg"
+    assert world.files.path(sheet["key"]).read_bytes() == b"JPEG"
 
 
 def test_an_unusable_dataset_is_rejected_with_its_report(world, dataset):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +65,22 @@ def test_a_sign_that_cannot_be_read_is_none(folder):
 def test_the_command_says_how_it_is_used(arguments, capsys):
     assert health.main(arguments) == 2
     assert "usage" in capsys.readouterr().err
+
+
+GIVE_MANY = """
+import pathlib, sys
+from worker.health import SignOfLife
+for _ in range(500):
+    SignOfLife(pathlib.Path(sys.argv[1]), "worker").give()
+"""
+
+
+def test_several_workers_of_a_machine_give_signs_at_once(folder):
+    command = [sys.executable, "-c", GIVE_MANY, str(folder)]
+    workers = [subprocess.Popen(command) for _ in range(3)]
+
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert health.main(["worker"]) == 0
+    assert [path.name for path in (folder / "signs").iterdir()] == [
+        f"worker-{socket.gethostname()}"
+    ]

@@ -18,12 +18,10 @@ from worker.queue import HintSender
 
 # The real main, but for the trainer's command.
 MAIN = f"""
-import dataclasses, sys, worker.main as main
-real = main.runner_options
-main.runner_options = lambda *given: dataclasses.replace(
-    real(*given), trainer={FAKE_TRAINER!r}
-)
-sys.exit(main.main())
+import sys, worker.main as main
+settings = main.begin()
+with main.open_stores(settings) as stores:
+    sys.exit(main.run(settings, stores, {FAKE_TRAINER!r}))
 """
 
 

@@ -8,7 +8,15 @@ import psutil
 import pytest
 
 from tests.worker.conftest import wait_for
-from worker.processes import SUPERVISOR, end_members, end_orphans, marks, members, orphans
+from worker.processes import (
+    SUPERVISOR,
+    end_earlier,
+    end_members,
+    end_orphans,
+    marks,
+    members,
+    orphans,
+)
 
 SLEEP = "import time; time.sleep(600)"
 DEAF = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
@@ -88,3 +96,18 @@ def test_the_processes_of_another_container_are_left_alone(marker):
     assert process.pid not in [orphan.pid for orphan in orphans()]
     end_members(marker)
     process.wait()
+
+
+def test_of_a_job_s_attempts_the_earlier_are_ended_and_no_other_job_s(tmp_path):
+    job = f"job{tmp_path}".replace("/", "-")
+    markers = [f"{job}/9", f"{job}/10", f"{job}0/1"]
+    first, second, other = [start(SLEEP, marks(marker)) for marker in markers]
+    wait_for(lambda: all(members(marker) for marker in markers))
+
+    assert end_earlier(job, 10) == [first.pid]
+    assert first.wait() == -9
+    assert [process.poll() for process in (second, other)] == [None, None]
+    assert end_earlier(job, 10) == []
+    for process in (second, other):
+        process.kill()
+        process.wait()

@@ -49,7 +49,9 @@ def test_good_annotations_have_no_findings_and_are_counted() -> None:
     assert not findings.errors()
     assert not findings.warnings()
     assert split.class_names() == ("cat", "dog")
-    assert split.report().model_dump() == {
+    report = split.report().model_dump()
+    histograms = [report.pop(name) for name in ("objects_per_image", "box_sides")]
+    assert report == {
         "images": 2,
         "annotations": 3,
         "crowd": 1,
@@ -57,6 +59,8 @@ def test_good_annotations_have_no_findings_and_are_counted() -> None:
         "objects_per_class": {"cat": 1, "dog": 1},
         "sizes": {"small": 1, "medium": 1, "large": 0},
     }
+    assert [sum(each["counts"]) for each in histograms] == [2, 2]
+    assert histograms[0]["counts"][1] == 2  # each image has one object
 
 
 @pytest.mark.parametrize("content", [None, [], "x", 3, True])

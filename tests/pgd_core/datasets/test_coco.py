@@ -167,14 +167,15 @@ def test_an_exif_turn_is_a_warning_at_either_size(
 def test_a_picture_in_both_splits_is_a_warning_and_all_of_them_an_error(
     files: DatasetFiles,
 ) -> None:
-    for name, usable, code in (
-        ("1.png", True, Code.SPLITS_OVERLAP),
-        ("2.png", False, Code.VALIDATION_IS_TRAINING),
+    for shared, (name, usable, code) in enumerate(
+        (("1.png", True, Code.SPLITS_OVERLAP), ("2.png", False, Code.VALIDATION_IS_TRAINING)), 1
     ):
         (files.val_images / name).write_bytes((files.train_images / name).read_bytes())
         report = check_dataset(files)
         assert report.usable is usable
         assert _codes(report) == {code}
+        assert report.shared_pictures == shared
+        assert report.shared_examples[0].model_dump() == {"train": "1.png", "val": "1.png"}
 
 
 def test_the_same_bytes_twice_in_a_split_are_a_warning(files: DatasetFiles) -> None:

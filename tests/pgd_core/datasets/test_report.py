@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgd_core.datasets.report import MAX_EXAMPLES, Code, Findings, shown
+from pgd_core.datasets.report import MAX_EXAMPLES, Code, Findings, Histogram, shown
 
 
 def test_faults_are_all_counted_and_the_first_twenty_shown() -> None:
@@ -40,3 +40,7 @@ def test_a_value_is_shown_short_and_printable(value: object, text: str) -> None:
 
 def test_a_long_value_is_cut() -> None:
     assert len(shown("x" * 10_000)) == 81
+
+
+def test_a_histogram_counts_from_each_edge_up_to_the_next() -> None:
+    assert Histogram.of((0, 1, 5), {0: 2, 1: 1, 4: 3, 5: 1, 999: 4}).counts == (2, 4, 5)

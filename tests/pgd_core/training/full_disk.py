@@ -13,16 +13,18 @@ from tests.pgd_core.training.processes import ENVIRONMENT, ROOT, trainer
 # What is left on the small disk is copied out of it, as it goes with its processes.
 _SCRIPT = """
 mount -t tmpfs -o size=$1 tmpfs "$2" || exit 99
-folder=$2 saved=$3 fill_after=$4
+folder=$2 saved=$3 fill_after=$4 filler=
 shift 4
 cp "$saved/run.json" "$folder"
 if [ -n "$fill_after" ]; then
     ( until [ "$(cat "$folder/progress.jsonl" 2>/dev/null | wc -l)" -ge "$fill_after" ]
       do sleep 0.02; done
       cat /dev/zero >"$folder/filling" 2>/dev/null ) &
+    filler=$!
 fi
 "$@" >"$folder/trainer.log" 2>&1
 code=$?
+kill $filler 2>/dev/null  # it waits for lines that will not come, where the run ended early
 rm -f "$folder/filling"
 cp -a "$folder/." "$saved"
 exit $code

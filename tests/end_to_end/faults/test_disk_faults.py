@@ -1,0 +1,91 @@
+"""A disk without room, at a checkpoint and at publishing: a small one that only the worker sees."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pgd_core.jobs.job import Reason
+from tests.end_to_end.faults.service import Process, Service, wait_for
+from tests.end_to_end.faults.trainer import Plan
+from tests.end_to_end.faults.verdict import check
+
+DISK_FULL = "disk_full"
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+def _may_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    command = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+pytestmark = [
+    pytest.mark.skipif(not _may_mount(), reason="no file system can be mounted here"),
+    pytest.mark.skipif(DISK_FULL not in set(Reason), reason="a full disk has no reason yet"),
+    pytest.mark.parametrize("database", ["sqlite"], indirect=True),
+]
+
+
+def on_a_small_disk(service: Service, name: str) -> tuple[Process, Path]:
+    """A worker whose data folder's subfolder holds 2 MiB, and that subfolder as it sees it."""
+    folder = service.data / name
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = f'mount -t tmpfs -o size=2m tmpfs "{folder}" && exec "$@"'
+    worker = service.worker(before=(*UNSHARE, "sh", "-c", mount, "sh"))
+    return worker, Path(f"/proc/{worker.pid}/root{folder}")
+
+
+def fill(folder: Path, room: int) -> Path:
+    filler = folder / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(folder).free - room))
+    return filler
+
+
+@pytest.mark.parametrize("room", [300_000, 0])
+def test_a_checkpoint_without_room_ends_the_attempt_and_with_room_it_goes_on(
+    service: Service, room: int
+) -> None:
+    """With no room at all not even the outcome can be written."""
+    service.gates.close("step")
+    _, disk = on_a_small_disk(service, "attempts")
+    job = service.submit(Plan(checkpoint_kb=400), max_attempts=3)
+    wait_for(lambda: service.gates.reached("step"))
+    filler = fill(disk, room)
+    service.gates.open("step")
+    requeued = wait_for(
+        lambda: [e for e in service.jobs.events(job.id) if e.kind in ("requeued", "failed")]
+    )
+    filler.unlink()
+
+    assert requeued[0].data["reason"] == DISK_FULL
+    check(service, job)
+    resumed = [note["step"] for note in service.ledger(job) if note["what"] == "resumed"]
+    assert resumed[-1] == 5
+
+
+def test_publishing_without_room_ends_the_attempt_and_leaves_no_half_of_a_file(
+    service: Service,
+) -> None:
+    service.gates.close("before-put")
+    worker, disk = on_a_small_disk(service, "files")
+    job = service.submit(Plan(outputs_kb=400))
+    wait_for(lambda: service.gates.reached("before-put"))
+    filler = fill(disk, 100_000)
+    service.gates.open("before-put")
+    requeued = wait_for(
+        lambda: [e for e in service.jobs.events(job.id) if e.kind in ("requeued", "failed")]
+    )
+    filler.unlink()
+
+    assert requeued[0].data["reason"] == DISK_FULL
+    job = service.until_ended(job)
+    assert job.state == "succeeded"
+    published = sorted(path for path in disk.rglob("*") if path.is_file())
+    keys = [artifact.key for artifact in service.jobs.artifacts(job.id)]
+    assert published == [disk / key for key in keys]
+    assert worker.alive()
