@@ -102,6 +102,6 @@ def _widen_jobs() -> None:
     )
     op.drop_column("jobs", "cancel_requested")
     op.drop_index("ix_jobs_queue", "jobs")
-    first = ["pool", "state", "team", sa.text("priority DESC"), "id"]
-    op.create_index("ix_jobs_queue", "jobs", first)
+    order = ["pool", "state", "team", sa.text("priority DESC"), "id"]
+    op.create_index("ix_jobs_queue", "jobs", [*order, "gpus", "min_memory_mb", "kind"])
     op.create_index("ix_jobs_finished", "jobs", ["pool", "state", "finished_at"])

@@ -143,3 +143,12 @@ def steps(devices: Sequence[Device]) -> list[Needs]:
         total += counts[memory]
         found.append(Needs(total, memory))
     return found
+
+
+def largest(needs: Iterable[Needs]) -> list[Needs]:
+    """Those that lie within no other: what meets them meets all."""
+    found: list[Needs] = []
+    for each in sorted(needs, key=lambda needs: (-needs.gpus, -needs.min_memory_mb)):
+        if not found or each.min_memory_mb > found[-1].min_memory_mb:
+            found.append(each)
+    return found

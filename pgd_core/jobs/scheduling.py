@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from pgd_core.jobs.machine import Device, Needs, Priority, fits, steps, suitable
 
@@ -91,7 +92,7 @@ class Machine:
     draining: bool = False
     out_of_use: tuple[Device, ...] = ()  # more devices, which nothing is put on at the moment
 
-    @property
+    @cached_property
     def free(self) -> tuple[Device, ...]:
         """Devices that nobody holds; none of a worker that drains."""
         return () if self.draining else self.without(self.running)

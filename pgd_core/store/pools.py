@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, JobState
-from pgd_core.jobs.machine import LIVING, Device, Needs, Priority, WorkerState
+from pgd_core.jobs.machine import LIVING, Device, Needs, Priority, WorkerState, largest
 from pgd_core.jobs.scheduling import Machine, Running, SchedulingRules, Waiting
 from pgd_core.store.history import for_workers
 from pgd_core.store.tables import JobRow, TeamRow, WorkerRow
@@ -38,7 +38,7 @@ def read_pool(session: Session, name: str, rules: SchedulingRules) -> Pool:
         name=name,
         teams=team_uses(session, rules.half_life),
         machines=machines,
-        waiting=[_waiting(row) for row in session.execute(waiting)],
+        waiting=[_waiting(row) for row in session.connection().execute(waiting).all()],
         durations=durations,
         troubles=troubles,
     )
@@ -51,8 +51,8 @@ def first_of_teams(session: Session, pool: str, *conditions: ColumnElement[bool]
     One look into the index for each: the length of the queue does not matter.
     """
     query = _first_of_teams(*conditions) if conditions else _HEADS
-    rows = session.connection().execute(query, {"pool": pool})
-    return [_waiting(row) for row in dict.fromkeys(rows)]
+    rows = session.connection().execute(query, {"pool": pool}).all()
+    return [_waiting(row) for row in rows]
 
 
 def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -73,12 +73,11 @@ def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
         .correlate(TeamRow, _CLASSES)
         .scalar_subquery()
     )
-    return (
-        select(*_of_waiting(JobRow))
-        .select_from(TeamRow)
-        .join(_CLASSES, true())
-        .join(JobRow, JobRow.id == first)
-    )
+    # Distinct, as a job may be the next of several classes; and so that PostgreSQL looks its row up
+    # by its id, and does not read all jobs to join them.
+    firsts = select(first.label("id")).select_from(TeamRow).join(_CLASSES, true())
+    found = firsts.distinct().subquery()
+    return select(*_of_waiting(JobRow)).join(found, found.c.id == JobRow.id)
 
 
 def fits_one_of(needs: Sequence[Needs]) -> ColumnElement[bool]:
@@ -87,7 +86,7 @@ def fits_one_of(needs: Sequence[Needs]) -> ColumnElement[bool]:
         false(),
         *(
             (_Candidate.gpus <= most.gpus) & (_Candidate.min_memory_mb <= most.min_memory_mb)
-            for most in needs
+            for most in largest(needs)
         ),
     )
 
@@ -118,7 +117,7 @@ def read_machines(
         WorkerRow.trouble,
         WorkerRow.unusable,
     ).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
-    rows = session.execute(workers.order_by(WorkerRow.name)).all()
+    rows = session.connection().execute(workers.order_by(WorkerRow.name)).all()
     running: dict[str, list[Running]] = defaultdict(list)
     for job in _read_running(session, pool, durations):
         running[job.worker].append(job)
@@ -164,7 +163,8 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
         JobRow.worker,
         JobRow.slots,
         JobRow.claimed_at,
-        JobRow.progress,
+        JobRow.progress["eta_s"].as_float().label("eta_s"),
+        JobRow.progress["at"].as_string().label("told_at"),
         JobRow.stop_requested,
         seconds_since(JobRow.claimed_at).label("runs_s"),
         database_now().label("now"),
@@ -187,13 +187,13 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
             kind=row.kind,
             name=row.name,
         )
-        for row in session.execute(query)
+        for row in session.connection().execute(query).all()
     ]
 
 
 def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    eta_s, said = row.progress.get("eta_s"), _instant(row.progress.get("at"))
+    eta_s, said = row.eta_s, _instant(row.told_at)
     # What was said before the claim was said by an earlier attempt.
     if eta_s is not None and said is not None and said >= row.claimed_at:
         age_s: float = (row.now - said).total_seconds()

@@ -89,8 +89,19 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
 
 
-# A team's next job is the first of its part of this index.
-Index("ix_jobs_queue", JobRow.pool, JobRow.state, JobRow.team, JobRow.priority.desc(), JobRow.id)
+# A team's next job is the first of its part of this index; the last columns are there so that jobs
+# that do not fit are passed by without a look at their rows.
+Index(
+    "ix_jobs_queue",
+    JobRow.pool,
+    JobRow.state,
+    JobRow.team,
+    JobRow.priority.desc(),
+    JobRow.id,
+    JobRow.gpus,
+    JobRow.min_memory_mb,
+    JobRow.kind,
+)
 
 
 class TeamRow(Base):

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from pgd_core.jobs.machine import PRIORITIES, Device, Needs, Priority, chosen, fits, steps
+from pgd_core.jobs.machine import PRIORITIES, Device, Needs, Priority, chosen, fits, largest, steps
 
 DEVICES = tuple(
     Device(slot, "GPU", f"GPU-{slot}", memory) for slot, memory in enumerate([80, 24, 80, 48])
@@ -50,3 +50,13 @@ def test_needs_lie_within_a_step_exactly_when_the_devices_meet_them():
 def test_a_class_is_known_by_its_word():
     assert PRIORITIES == {"low": Priority.LOW, "normal": Priority.NORMAL, "high": Priority.HIGH}
     assert Priority.HIGH.word == "high"
+
+
+def test_the_largest_needs_cover_all_and_none_of_them_another():
+    needs = [Needs(*each) for each in [(1, 80), (4, 24), (2, 24), (4, 24), (2, 80), (3, 48)]]
+
+    found = largest(needs)
+
+    assert found == [Needs(4, 24), Needs(3, 48), Needs(2, 80)]
+    assert all(any(each.within(most) for most in found) for each in needs)
+    assert largest([]) == []
