@@ -7,6 +7,8 @@ SEED ?= 0
 SEEDS ?= 1
 MINUTES ?= 10
 JOBS ?= 200
+# Files of tests run side by side, on as many cores as there are, four at most.
+SIDE_BY_SIDE ?= -n logical --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 STAMP := .venv/.built
 
@@ -42,10 +44,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 # The service under random faults; its report goes to docs/reliability.md.
 chaos: $(STAMP)
