@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 		-c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt --no-deps timm  # its networks alone: they need no torchvision
+	$(BIN)/python -c 'import yapf.yapflib.yapf_api'  # writes its cache, which two at once would spoil
 	touch $@
 
 # Teacher, distilled student and its undistilled twins on a real service, in minutes.

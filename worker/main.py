@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ def begin() -> Settings:
     swept = end_orphans()
     if swept:
         log.warning("orphans_ended", pids=swept)
+    # MMEngine's parser writes a cache when it is first used, and trainers that begin side by side
+    # would read each other's half of it.
+    subprocess.run([sys.executable, "-c", "import yapf.yapflib.yapf_api"], check=False)
     return Settings()
 
 

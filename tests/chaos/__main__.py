@@ -129,6 +129,8 @@ def _judge(service: Service, people: People, report: Report) -> None:
     wrong: dict[str, list[str]] = defaultdict(list, {kind: [] for kind in MUST_NOT_BE})
     jobs = _all_jobs(service)
     stored = {job.id for job in jobs}
+    if len(people.ids) < people.wanted:
+        wrong["lost"].append(f"{people.wanted - len(people.ids)} were never taken")
     wrong["lost"] += [key for key, job_id in people.ids.items() if job_id not in stored]
     wrong["lost"] += [
         f"{job.id} was never asked for" for job in jobs if job.id not in set(people.ids.values())

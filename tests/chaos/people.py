@@ -28,9 +28,13 @@ class People:
     ids: dict[str, str] = field(default_factory=dict)  # by idempotency key
     asked: dict[str, int] = field(default_factory=dict)  # how many of what
     stopped: Event = field(default_factory=Event)
+    wanted: int = 0  # jobs that are to be submitted
+    datasets: dict[str, str] = field(default_factory=dict)  # of each team
 
     def begin(self, jobs: int, within_s: float) -> Thread:
         """Submit so many jobs, some of them at once, spread over the time."""
+        self.wanted = jobs
+        self.datasets = {team: self.service.add_dataset(team) for team in TEAMS}
         moments = sorted(self.random.uniform(0, within_s) for _ in range(jobs // 8))
         moments = sorted(self.random.choice(moments) for _ in range(jobs))
         thread = Thread(target=self._submit_all, args=(moments,), name="people", daemon=True)
@@ -39,7 +43,7 @@ class People:
 
     def _submit_all(self, moments: list[float]) -> None:
         began, others = time.monotonic(), []
-        with httpx.Client(base_url=self.service.url, timeout=5, trust_env=False) as http:
+        with self._client() as http:
             for number, moment in enumerate(moments):
                 self.stopped.wait(max(0.0, began + moment - time.monotonic()))
                 job_id = self._submit(http, number)
@@ -48,6 +52,14 @@ class People:
                     others[-1].start()
         for thread in others:
             thread.join()
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.service.url,
+            headers=self.service.headers,
+            timeout=5,
+            trust_env=False,
+        )
 
     def _submit(self, http: httpx.Client, number: int) -> str:
         rng, key = self.random, f"chaos-{number}"
@@ -63,7 +75,8 @@ class People:
             "priority": rng.choices(["normal", "high", "low"], [8, 1, 1])[0],
             "gpus": 2 if rng.random() < 0.1 else 1,
         }
-        body = self.service.spec(plan).model_dump(mode="json")
+        dataset = {"dataset": self.datasets[query["team"]]}
+        body = self.service.spec(plan).model_dump(mode="json") | dataset
         while True:
             try:
                 answer = http.post(
@@ -95,7 +108,7 @@ class People:
 
     def _ask(self, job_id: str, verb: str) -> None:
         """Until it is done, or can no longer be; a pause that is still coming is waited for."""
-        with httpx.Client(base_url=self.service.url, timeout=5, trust_env=False) as http:
+        with self._client() as http:
             while True:
                 try:
                     done = http.post(f"/v1/jobs/{job_id}:{verb}").status_code

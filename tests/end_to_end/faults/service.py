@@ -25,6 +25,7 @@ from pgd_core.files import LocalFileStore
 from pgd_core.jobs.job import FINAL_STATES, Claim, Job
 from pgd_core.jobs.machine import Needs, Placement, Priority, WorkerState
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
+from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store import (
     SqlHousekeeping,
     SqlJobStore,
@@ -132,7 +133,7 @@ class Service:
         self.headers = operator_headers(self.database_url)
         self.gates = Gates(self.folder / "faults")
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.dataset = self._add_dataset()
+        self.dataset = self.add_dataset()
 
     @property
     def url(self) -> str:
@@ -289,8 +290,9 @@ class Service:
             FOLDER: str(self.gates.folder),
         }
 
-    def _add_dataset(self) -> str:
-        dataset = self.library.add_dataset("digits", "/t.json", "/t", "/v.json", "/v")
+    def add_dataset(self, team: str = DEFAULT_TEAM) -> str:
+        """The id of a team's checked data set."""
+        dataset = self.library.add_dataset("digits", "/t.json", "/t", "/v.json", "/v", team=team)
         self.library.dataset_checked(
             dataset.id, usable=True, report={}, sha256="ab" * 32, classes=("0", "1")
         )
