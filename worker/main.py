@@ -41,6 +41,8 @@ from worker.tasks import register_tasks
 
 Device = Literal["auto", "cpu", "cuda"]
 
+_LOOK_S = 0.05  # how long a hint waits at most for a slot that is just free
+
 log = structlog.get_logger()
 
 
@@ -156,7 +158,10 @@ def troubles(settings: Settings, free: Sequence[Slot]) -> Mapping[int, str]:
 def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:
     """Answer hints until a signal says stop; returns the exit code."""
 
-    def ready(**_: Any) -> None:
+    def ready(sender: Any, **_: Any) -> None:
+        # A thread that becomes free does not wake Celery's loop, which then takes the next hint up
+        # to a second late.
+        sender.hub.call_repeatedly(_LOOK_S, lambda: None)
         # Jobs may have waited since before Redis was emptied, or while no worker was there.
         try:
             hints.send(pool)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from pgd_core.files.leftovers import matching
 from pgd_core.jobs.job import FINAL_STATES, LEASED_STATES, Job, JobState
 from pgd_core.jobs.protocols import FileStore, HousekeepingStore, JobStore
 from pgd_core.jobs.run import OUTPUTS_FOLDER, WORK_FOLDER
@@ -56,7 +57,7 @@ def sweep_folders(
     broom: Broom,
 ) -> None:
     """What is to go of this machine's data folder: attempts and scratch, not the file store."""
-    found = {path.name: path for path in (data_folder / "attempts").glob("*") if path.is_dir()}
+    found = {path.name: path for path in matching(data_folder / "attempts", "*") if path.is_dir()}
     known, now = rows.jobs(found), rows.now()
     for job in known.values():
         if job.state not in LEASED_STATES:
@@ -67,7 +68,7 @@ def sweep_folders(
         for job_id in strange:
             broom.remove(found[job_id], "attempts_of_no_job", idle=DAY)
     for pattern in _SCRATCH:
-        for path in sorted(data_folder.glob(pattern)):
+        for path in matching(data_folder, pattern):
             broom.remove(path, "scratch", idle=DAY)
 
 
@@ -83,7 +84,7 @@ def tidy(
     """Delete what no attempt of the job writes or reads any more; logs and progress stay."""
     broom = broom or Broom()
     ended = job.attempt if job.state not in LEASED_STATES else job.attempt - 1  # the newest such
-    for folder in sorted((attempts / job.id).glob("[0-9]*")):
+    for folder in matching(attempts / job.id, "[0-9]*"):
         attempt = int(folder.name)
         # Publishing moves files out of the folder: where it is idle, what came out of it is too.
         if attempt <= ended and broom.remove(folder / OUTPUTS_FOLDER, "outputs", idle=idle):
@@ -107,7 +108,7 @@ def _retire(job: Job, folder: Path, now: datetime, kept: Retention, broom: Broom
     if job.state not in FINAL_STATES or job.finished_at is None:
         return
     ended_for = now - job.finished_at
-    for attempt in sorted(folder.glob("[0-9]*")):
+    for attempt in matching(folder, "[0-9]*"):
         if ended_for > max(kept.failed, kept.logs):
             broom.remove(attempt, "attempt")
         elif ended_for > kept.failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import stat
@@ -10,6 +11,13 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """In order, what lies below the folder by such names; nothing where another deletes it
+    meanwhile (`Path.glob` raises FileNotFoundError then)."""
+    found = glob.glob(pattern, root_dir=folder, include_hidden=True)  # noqa: PTH207
+    return [folder / name for name in sorted(found)]
 
 
 def delete_idle(

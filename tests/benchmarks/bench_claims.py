@@ -38,7 +38,7 @@ from pgd_core.store import (
     migrate,
     open_engine,
 )
-from pgd_core.store.claiming import _next, take_turn
+from pgd_core.store.claiming import _next, claim_next, take_turn
 from pgd_core.store.engine import writing
 from pgd_core.store.tables import JobRow
 from pgd_core.store.times import database_now
@@ -185,22 +185,31 @@ def throughput(url: str, options: argparse.Namespace, share: Share) -> float:
 def run_part(
     share: Share, url: str, part: range, seconds: float, ready: Barrier, counted: Queue
 ) -> None:
-    """In a process: its workers as threads; how many claims, and when it was done."""
-    engine = open_engine(url)
-    jobs = SqlJobStore(engine, RULES)
+    """In a process: its workers as threads, each with a connection of its own, as the workers of
+    many machines have; how many claims, and when it was done."""
+    engines = [open_engine(url) for _ in part]
     with ThreadPoolExecutor(len(part)) as threads:
-        list(threads.map(lambda _: warm(jobs), part))
+        list(threads.map(warm, engines))
         ready.wait(60)
         until = time.perf_counter() + seconds
-        claims = sum(threads.map(lambda number: share(jobs, f"worker-{number}", until), part))
+        claims = sum(
+            threads.map(
+                lambda engine, number: share(SqlJobStore(engine, RULES), f"worker-{number}", until),
+                engines,
+                part,
+            )
+        )
     counted.put((claims, time.perf_counter()))
-    engine.dispose()
+    for engine in engines:
+        engine.dispose()
 
 
-def warm(jobs: SqlJobStore) -> None:
-    """Open the connections and have the server prepare the statements, as a worker's are."""
+def warm(engine: Engine) -> None:
+    """Open the connection and have the server prepare the statements, as a worker's are."""
     for _ in range(12):
-        jobs.claim(Offer("nobody", "empty", SLOTS), LEASE)
+        with writing(engine) as session:
+            claim_next(session, Offer("nobody", "default", SLOTS), LEASE, RULES)
+            session.rollback()
 
 
 def fill(jobs: SqlJobStore, worker: str, _until: float) -> int:

@@ -45,7 +45,8 @@ def test_a_cancelled_trainer_that_is_deaf_is_gone_within_a_minute(service: Servi
 def test_a_cancel_is_obeyed_whenever_it_comes(service: Service, moment: str) -> None:
     service.gates.close(moment)
     service.worker()
-    job = service.submit()
+    # The request reaches a running trainer with a heartbeat: it must not be done before.
+    job = service.submit(LONG if moment == "start" else Plan())
     wait_for(lambda: service.gates.reached(moment))
     service.jobs.cancel(job.id, by="bob")
     service.gates.open(moment)
