@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import Double, UpdateBase, bindparam, select, update
+from sqlalchemy import Double, UpdateBase, bindparam, func, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -41,25 +41,20 @@ from pgd_core.store.pools import (
     of_kinds,
     read_durations,
     read_machines,
+    uses_and_firsts,
     within_limit,
 )
 from pgd_core.store.rows import job_of
 from pgd_core.store.tables import Base, WorkerRow
-from pgd_core.store.teams import team_uses
 from pgd_core.store.times import database_now
-
-# Any number, the same in every process.
-_TAKE_TURN = "SELECT pg_advisory_xact_lock(7407316)"
 
 
 def claim_next(
     session: Session, offer: Offer, lease: timedelta, rules: SchedulingRules
 ) -> tuple[Job, Claim] | None:
     """The next job that the offer serves, taken; None when there is none."""
-    state = session.connection().scalar(_STATE, {"worker": offer.worker})
-    if state in (WorkerState.DRAINING, WorkerState.STOPPED) or not offer.free:
+    if not offer.free or take_turn(session, offer.worker) in _CLAIMS_NOTHING:
         return None
-    take_turn(session)
     while (found := _next(session, offer, rules)) is not None:
         taken = _take(session, found, offer, lease)
         if taken is not None:
@@ -67,18 +62,23 @@ def claim_next(
     return None
 
 
-def take_turn(session: Session) -> None:
-    """Wait for all other decisions about the order; SQLite lets one writer in at a time anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection().exec_driver_sql(_TAKE_TURN)
+def take_turn(session: Session, worker: str = "") -> str | None:
+    """Wait for all other decisions about the order; SQLite lets one writer in at a time anyway.
+
+    Returns the state of the worker, in the same look, of just before the turn.
+    """
+    postgresql = session.get_bind().dialect.name == "postgresql"
+    state: str | None = session.connection().scalar(
+        _STATE_IN_TURN if postgresql else _STATE, {"worker": worker}
+    )
+    return state
 
 
 def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | None:
-    uses = team_uses(session, rules.half_life)
-    heads = in_order(first_of_teams(session, offer.pool), uses)
+    uses, heads = uses_and_firsts(session, offer.pool, rules.half_life)
     if not heads:
         return None
-    first = heads[0]
+    first = in_order(heads, uses)[0]
     if uses[first.team].allows(first.needs.gpus) and fits(first.needs, offer.free):
         return first
     return _next_around(session, offer, uses)
@@ -192,4 +192,9 @@ def _taking() -> UpdateBase:
 
 
 _TAKE = _taking()
-_STATE = select(WorkerRow.state).where(WorkerRow.name == bindparam("worker"))
+_STATE = select(
+    select(WorkerRow.state).where(WorkerRow.name == bindparam("worker")).scalar_subquery()
+)
+# Any number, the same in every process.
+_STATE_IN_TURN = _STATE.add_columns(func.pg_advisory_xact_lock(7407316))
+_CLAIMS_NOTHING = (WorkerState.DRAINING, WorkerState.STOPPED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, bindparam, false, func, literal, or_, select, true, union_all
@@ -14,10 +14,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.machine import LIVING, Device, Needs, Priority, WorkerState, largest
-from pgd_core.jobs.scheduling import Machine, Running, SchedulingRules, Waiting
+from pgd_core.jobs.scheduling import Machine, Running, SchedulingRules, TeamUse, Waiting
 from pgd_core.store.history import for_workers
 from pgd_core.store.tables import JobRow, TeamRow, WorkerRow
-from pgd_core.store.teams import team_uses
+from pgd_core.store.teams import USES, team_uses, use_of
 from pgd_core.store.times import database_now, seconds_since
 
 _RECENT_JOBS = 100  # whose durations stand for those of jobs to come
@@ -50,9 +50,17 @@ def first_of_teams(session: Session, pool: str, *conditions: ColumnElement[bool]
 
     One look into the index for each: the length of the queue does not matter.
     """
-    query = _first_of_teams(*conditions) if conditions else _HEADS
-    rows = session.connection().execute(query, {"pool": pool}).all()
+    rows = session.connection().execute(_first_of_teams(*conditions), {"pool": pool}).all()
     return [_waiting(row) for row in rows]
+
+
+def uses_and_firsts(
+    session: Session, pool: str, half_life: timedelta
+) -> tuple[dict[str, TeamUse], list[Waiting]]:
+    """`team_uses` and `first_of_teams` in one look: a claim is on the hot path."""
+    rows = session.connection().execute(_USES_AND_FIRSTS, {"pool": pool}).all()
+    uses = {row.name: use_of(row, half_life) for row in rows}
+    return uses, [_waiting(row) for row in rows if row.id is not None]
 
 
 def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -212,12 +220,28 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _of_waiting(job: Any) -> tuple[Any, ...]:
-    return job.id, job.team, job.priority, job.gpus, job.min_memory_mb, job.kind, job.name
+    return (
+        job.id,
+        job.team,
+        job.priority,
+        job.gpus,
+        job.min_memory_mb,
+        job.kind,
+        job.name.label("job_name"),
+    )
 
 
 def _waiting(row: Row[Any]) -> Waiting:
     needs = Needs(row.gpus, row.min_memory_mb)
-    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.name)
+    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.job_name)
 
 
-_HEADS = _first_of_teams()  # built once: a claim is on the hot path
+def _uses_and_firsts() -> Select[Any]:
+    uses, firsts = USES.subquery("uses"), _first_of_teams().subquery("firsts")
+    return select(
+        *uses.c,
+        *firsts.c,
+    ).outerjoin_from(uses, firsts, firsts.c.team == uses.c.name)
+
+
+_USES_AND_FIRSTS = _uses_and_firsts()  # built once

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Engine, Executable, func, select, update
+from sqlalchemy import Engine, Row, Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -69,19 +70,18 @@ def locked_team(session: Session, name: str) -> TeamRow:
 
 def team_uses(session: Session, half_life: timedelta) -> dict[str, TeamUse]:
     """By name, what each team has had until now: what ended, decayed, and what runs."""
-    return {
-        row.name: TeamUse(
-            row.name,
-            row.weight,
-            decayed(row.used_gpu_s, timedelta(seconds=row.age_s), half_life) + row.running_gpu_s,
-            row.running_gpus,
-            row.max_running_gpus,
-        )
-        for row in session.connection().execute(_USES)
-    }
+    return {row.name: use_of(row, half_life) for row in session.connection().execute(USES)}
 
 
-def _uses() -> Executable:
+def use_of(row: Row[Any], half_life: timedelta) -> TeamUse:
+    """What a row of `USES` says."""
+    used = decayed(row.used_gpu_s, timedelta(seconds=row.age_s), half_life)
+    return TeamUse(
+        row.name, row.weight, used + row.running_gpu_s, row.running_gpus, row.max_running_gpus
+    )
+
+
+def _uses() -> Select[Any]:
     running = (
         select(
             JobRow.team,
@@ -92,7 +92,7 @@ def _uses() -> Executable:
         .group_by(JobRow.team)
         .subquery()
     )
-    return select(
+    columns: tuple[Any, ...] = (
         TeamRow.name,
         TeamRow.weight,
         TeamRow.used_gpu_s,
@@ -100,10 +100,11 @@ def _uses() -> Executable:
         TeamRow.max_running_gpus,
         func.coalesce(running.c.gpus, 0).label("running_gpus"),
         func.coalesce(running.c.gpu_s, 0.0).label("running_gpu_s"),
-    ).outerjoin(running, running.c.team == TeamRow.name)
+    )
+    return select(*columns).outerjoin(running, running.c.team == TeamRow.name)
 
 
-_USES = _uses()  # built once: a claim is on the hot path
+USES = _uses()  # built once: a claim is on the hot path
 
 
 def charge(session: Session, name: str, gpu_s: float, half_life: timedelta) -> None:
