@@ -167,7 +167,11 @@ class Checker:
         if usable:
             key = f"teachers/{teacher.id}/teacher.safetensors"
             _, sha256 = self._files.put(key, weights)
-            self._library.teacher_checked(teacher.id, key=key, sha256=sha256, recognised=found)
+            try:
+                self._library.teacher_checked(teacher.id, key=key, sha256=sha256, recognised=found)
+            except NotFound:  # deleted while it was checked
+                self._files.delete(key)
+                raise
         else:
             message = answer.message or "the file is not this teacher"
             self._library.teacher_checked(teacher.id, message=message, recognised=found)

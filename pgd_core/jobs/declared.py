@@ -66,7 +66,9 @@ def confirmed(
     converted = _converted(teacher.model, found)
     model = model or converted
     names = tuple(classes or teacher.classes or found.class_names or ())
-    problems = _of_classes(names, found) or [*contradictions(model, len(names), found)]
+    problems = _of_classes(names, found)
+    known = {problem.pointer for problem in problems}
+    problems += [p for p in contradictions(model, len(names), found) if p.pointer not in known]
     known = {problem.pointer for problem in problems}
     old, new = _architecture(converted), _architecture(model)
     problems += [

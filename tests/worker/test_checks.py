@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Upload
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
 from tests.worker.conftest import wait_for
@@ -132,6 +133,15 @@ def test_the_check_is_told_what_was_declared_in_part(world, teacher):
 
     assert (checked.state, checked.classes) == ("unconfirmed", ("a", "b"))
     assert json.loads(checked.recognised["notes"][0]) == {"model": None, "classes": ["a", "b"]}
+
+
+def test_what_is_deleted_while_it_is_checked_leaves_no_file(world, undeclared):
+    world.library.delete_teacher(undeclared.id)
+
+    with pytest.raises(NotFound):
+        checker(world, "teacher_recognised")._check(undeclared)
+
+    assert world.files.keys(f"teachers/{undeclared.id}") == []
 
 
 def test_a_file_of_another_kind_is_rejected_with_what_it_looks_like(world, undeclared):

@@ -47,7 +47,7 @@ def test_an_upload_is_recognised_confirmed_evaluated_and_deleted(world, client, 
 
 
 def test_what_is_wrong_with_a_confirmation_is_told_by_field(client, teacher):
-    with pytest.raises(ApiError, match="were not recognised") as refused:
+    with pytest.raises(ApiError, match="declared as 32 and looks like 64") as refused:
         client.confirm_teacher(teacher, {**MODEL, "head_width": 32})
 
     assert [error["pointer"] for error in refused.value.errors] == ["/classes", "/model/head_width"]

@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import pytest
 
+from api.errors import MEDIA_TYPE
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Reason
 from tests.api.answers import problem_of
@@ -314,3 +315,36 @@ def test_weights_that_cannot_be_deleted_now_hold_up_nothing(world, monkeypatch):
     monkeypatch.setattr(world.services.files, "delete", broken)
 
     assert delete(world, teacher_id).status_code == 204
+
+
+# ── the document ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "statuses"),
+    [
+        ("/v1/teachers/{teacher_id}:confirm", "post", {"200", "202", "400", "404", "409", "413"}),
+        ("/v1/teachers/{teacher_id}:evaluate", "post", {"200", "202", "400", "404", "409", "413"}),
+        ("/v1/teachers/{teacher_id}", "delete", {"204", "404", "409"}),
+    ],
+)
+def test_every_answer_is_declared(world, path, method, statuses):
+    operation = world.http.get("/openapi.json").json()["paths"][path][method]
+
+    everywhere = {"401", "403", "422", "429", "500"}
+    assert set(operation["responses"]) == statuses | everywhere
+    refusals = {status: r for status, r in operation["responses"].items() if status >= "400"}
+    assert {media for r in refusals.values() for media in r["content"]} == {MEDIA_TYPE}
+    assert operation["x-role"] == "submitter"
+
+
+def test_every_example_of_a_body_is_taken(world):
+    paths = world.http.get("/openapi.json").json()["paths"]
+    dataset = world.dataset()
+    for action in ("confirm", "evaluate"):
+        operation = paths[f"/v1/teachers/{{teacher_id}}:{action}"]["post"]
+        for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+            body = example["value"] | ({"dataset": dataset} if action == "evaluate" else {})
+            teacher_id = unconfirmed(world) if action == "confirm" else world.teacher()
+            answer = world.http.post(f"/v1/teachers/{teacher_id}:{action}", json=body)
+            assert answer.status_code == 202, answer.text
