@@ -20,6 +20,8 @@ from pgd_core.jobs.job import CheckState
 teacher = typer.Typer(no_args_is_help=True, help="Teachers.")
 out = Console()
 progress = Console(stderr=True)
+_SHAPES: dict[str, type[dict[str, Any]] | type[list[str]]] = {"model": dict, "classes": list}
+_JSON_WORD = {dict: "JSON object", list: "list of names"}
 CHECK_S = 1200.0  # that a check may take, its turn included
 
 TeacherId = Annotated[str, typer.Argument(help="The teacher's id.")]
@@ -172,10 +174,13 @@ def _said(declaration: Path | None, classes: str | None) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if declaration is not None:
         said = json_object(declaration.read_text(encoding="utf-8"), str(declaration))
-        if strange := sorted(said.keys() - {"model", "classes"}):
+        if strange := sorted(said.keys() - _SHAPES.keys()):
             raise typer.BadParameter(
                 f"{declaration} says {', '.join(strange)}; it may say model and classes"
             )
+        for part, shape in _SHAPES.items():
+            if not isinstance(said.get(part, shape()), shape):
+                raise typer.BadParameter(f"{part} of {declaration} is no {_JSON_WORD[shape]}")
     if classes is not None:
         said["classes"] = class_names(classes)
     return said

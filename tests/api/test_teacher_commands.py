@@ -135,12 +135,15 @@ def test_a_rejected_file_is_told_why_without_steering_the_terminal(
         [],
         ["--job", "a", "--file", "b"],
         ["--job", "a", "--classes", "cat"],
-        ["--file", "{file}", "--declaration", "{declaration}"],
+        ["--file", "{file}", "--declaration", "{folder}/layers"],
+        ["--file", "{file}", "--declaration", "{folder}/classes"],
+        ["--file", "{file}", "--declaration", "{folder}/model"],
     ],
 )
 def test_what_cannot_be_added_is_a_usage_error(pgd, checkpoint, tmp_path, options):
-    (tmp_path / "odd.json").write_text('{"layers": 9}')
-    paths = {"file": checkpoint, "declaration": tmp_path / "odd.json"}
+    for name, value in (("layers", 9), ("classes", "cat"), ("model", ["fcos"])):
+        (tmp_path / name).write_text(json.dumps({name: value}))
+    paths = {"file": checkpoint, "folder": tmp_path}
 
     pgd("teacher", "add", "big", *(option.format(**paths) for option in options), code=2)
 
