@@ -16,8 +16,9 @@ from api import terminal
 from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
 from api.key_commands import commands as key_commands
-from api.library_commands import data, json_object, show_answer, teacher
+from api.library_commands import data, json_object, show_answer
 from api.queue_commands import commands as queue_commands
+from api.teacher_commands import teacher
 
 
 class Commands(TyperGroup):

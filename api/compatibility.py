@@ -143,6 +143,11 @@ def _of_team(thing: Owned, team: str) -> Owned:
 def _not_ready(thing: str, thing_id: str, state: CheckState, resource: str) -> str:
     if state is CheckState.CHECKING:
         return f"{thing} {thing_id} is still being checked; watch GET /v1/{resource}/{thing_id}"
+    if state is CheckState.UNCONFIRMED:
+        return (
+            f"{thing} {thing_id} was recognised, and nobody has confirmed that it is so: look at "
+            f"GET /v1/{resource}/{thing_id}, then POST /v1/{resource}/{thing_id}:confirm"
+        )
     return f"{thing} {thing_id} was rejected; GET /v1/{resource}/{thing_id} says why"
 
 

@@ -183,20 +183,23 @@ class TeacherSource(Strict):
 
 
 class NewTeacher(Strict):
-    """A teacher; from an upload it must be declared, from a job the job knows."""
+    """A teacher; what an upload is may be declared, and is recognised where it is not."""
 
     name: Name
     source: TeacherSource
-    model: DetectorSpec | None = Field(None, description="With an upload: what the weights are.")
+    model: DetectorSpec | None = Field(
+        None, description="With an upload, if known: what the weights are."
+    )
     classes: tuple[Name, ...] | None = Field(
-        None, min_length=1, max_length=10_000, description="With an upload: in the head's order."
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="With an upload, if known: in the head's order.",
     )
 
     @model_validator(mode="after")
     def _declared_once(self) -> NewTeacher:
         declared = [self.model is not None, self.classes is not None]
-        if self.source.upload is not None and not all(declared):
-            raise ValueError("a teacher from an upload needs model and classes")
         if self.source.job is not None and any(declared):
             raise ValueError("a teacher from a job takes model and classes from the job")
         if self.classes is not None and len(set(self.classes)) != len(self.classes):

@@ -11,6 +11,7 @@ from pgd_core.jobs.event_words import sentence_of
 from pgd_core.jobs.forecast import Place, WaitReason
 from pgd_core.jobs.job import CheckState, Event, Job, JobState
 from pgd_core.jobs.machine import Priority
+from pgd_core.jobs.recognised import Recognised
 from pgd_core.jobs.run import ProgressLine
 
 Item = TypeVar("Item")
@@ -136,12 +137,15 @@ class TeacherView(View):
     team: str
     name: str
     state: CheckState
-    model: dict[str, Any]
-    classes: tuple[str, ...]
+    model: dict[str, Any] = Field(description="Empty until it is declared or confirmed.")
+    classes: tuple[str, ...] = Field(description="Empty until they are declared or confirmed.")
     source_job: str | None
     upload: str | None
     sha256: str
     message: str = Field(description="Why it was rejected.")
+    recognised: Recognised | None = Field(
+        None, description="What its check saw in an upload's tensors."
+    )
     created_at: datetime
 
 

@@ -10,6 +10,7 @@
     ├── Conflict            the thing is not in a state that allows this
     │   ├── IllegalMove         a job cannot go from this state to that one
     │   ├── NotReady            a teacher or data set is still being checked, or was rejected
+    │   ├── InUse               jobs that have not ended need it
     │   ├── QuotaExceeded       the team has as many jobs or GPUs as it may
     │   └── LeaseLost           another worker owns the job now; stop
     ├── PredictionFailed    a detector gave no answer: too slow, too large, not installed
@@ -112,6 +113,12 @@ class QuotaExceeded(Conflict):
     """The team has as many jobs or GPUs as it may."""
 
     code = "quota_exceeded"
+
+
+class InUse(Conflict):
+    """Jobs that have not ended need the thing."""
+
+    code = "in_use"
 
 
 class LeaseLost(Conflict):

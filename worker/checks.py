@@ -19,6 +19,7 @@ import structlog
 from pgd_core.errors import Conflict, NotFound
 from pgd_core.jobs.job import Dataset, Teacher
 from pgd_core.jobs.protocols import FileStore, LibraryStore
+from pgd_core.jobs.recognised import TeacherAnswer
 from worker.confine import CheckLimits, Interrupted, run_confined
 
 DATASET_CHECK = (sys.executable, "-m", "pgd_core.datasets", "check")
@@ -29,6 +30,7 @@ DATASET_LIMITS = CheckLimits(wall_s=4 * 3600, cpu_s=4 * 3600)
 TEACHER_LIMITS = CheckLimits(wall_s=900, cpu_s=900)
 
 CONTACT_SHEET = "contact_sheet.jpg"  # below the data set's own folder of the file store
+_LONGEST_ANSWER = 2**23  # bytes; of a teacher's check
 _NO_ANSWER = "the check's answer cannot be read"
 
 log = structlog.get_logger()
@@ -139,7 +141,9 @@ class Checker:
             self._library.teacher_checked(teacher.id, message=message)
             return
         declaration, out = folder / "declaration.json", folder / "out"
-        declaration.write_text(json.dumps({"model": teacher.model, "classes": teacher.classes}))
+        declaration.write_text(
+            json.dumps({"model": teacher.model or None, "classes": teacher.classes or None})
+        )
         out.mkdir()
         problem = run_confined(
             [*self._teacher_check, str(upload), str(declaration), str(out)],
@@ -152,18 +156,40 @@ class Checker:
         self._record_teacher(teacher, out, problem)
 
     def _record_teacher(self, teacher: Teacher, out: Path, problem: str) -> None:
-        answer = _read_json(out / "check.json")
+        answer = None if problem else _read_answer(out / "check.json", teacher)
         weights = out / "teacher.safetensors"
-        if problem or answer is None:
+        if answer is None:
             self._library.teacher_checked(teacher.id, message=problem or _NO_ANSWER)
-        elif answer.get("usable") is True and weights.is_file() and not weights.is_symlink():
+            log.info("teacher_checked", usable=False)
+            return
+        usable = answer.usable and weights.is_file() and not weights.is_symlink()
+        found = answer.recognised.model_dump(mode="json") if answer.recognised else None
+        if usable:
             key = f"teachers/{teacher.id}/teacher.safetensors"
             _, sha256 = self._files.put(key, weights)
-            self._library.teacher_checked(teacher.id, key=key, sha256=sha256)
+            try:
+                self._library.teacher_checked(teacher.id, key=key, sha256=sha256, recognised=found)
+            except NotFound:  # deleted while it was checked
+                self._files.delete(key)
+                raise
         else:
-            message = str(answer.get("message") or "the file is not this teacher")
-            self._library.teacher_checked(teacher.id, message=message)
-        log.info("teacher_checked", usable=bool(answer and answer.get("usable")))
+            message = answer.message or "the file is not this teacher"
+            self._library.teacher_checked(teacher.id, message=message, recognised=found)
+        log.info("teacher_checked", usable=usable)
+
+
+def _read_answer(path: Path, teacher: Teacher) -> TeacherAnswer | None:
+    """None for what is no answer about this teacher: the process that wrote it had a file from
+    outside in its hands."""
+    try:
+        if path.is_symlink() or path.stat().st_size > _LONGEST_ANSWER:
+            return None
+        answer = TeacherAnswer.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    declared = bool(teacher.model and teacher.classes)
+    nothing_to_confirm = answer.recognised is None or not (teacher.model or answer.recognised.model)
+    return None if answer.usable and not declared and nothing_to_confirm else answer
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
 
-from api.client.wire import Spec, Wire, plain
+from api.client.teachers import declaration
+from api.client.wire import Spec, Wire
 from api.schemas import DatasetView, Page, TeacherView, UploadView
 from pgd_core.jobs.job import CheckState
 
@@ -62,11 +63,15 @@ class LibraryCalls(Wire):
         return self._post("/v1/teachers", TeacherView, {"name": name, "source": {"job": job_id}})
 
     def add_teacher_from_upload(
-        self, name: str, upload_id: str, model: Spec, classes: list[str]
+        self,
+        name: str,
+        upload_id: str,
+        model: Spec | None = None,
+        classes: Sequence[str] | None = None,
     ) -> TeacherView:
-        """Register an uploaded checkpoint, declared as a `DetectorSpec` and its classes."""
-        source = {"upload": upload_id}
-        body = {"name": name, "source": source, "model": plain(model), "classes": classes}
+        """Register an uploaded checkpoint, declared as a `DetectorSpec` and its classes; what is
+        left out is recognised, and then to be confirmed."""
+        body = {"name": name, "source": {"upload": upload_id}, **declaration(model, classes)}
         return self._post("/v1/teachers", TeacherView, body)
 
     def teacher(self, teacher_id: str) -> TeacherView:
@@ -76,7 +81,8 @@ class LibraryCalls(Wire):
     def wait_for_teacher(
         self, teacher_id: str, *, interval_s: float = 0.5, timeout_s: float = 600.0
     ) -> TeacherView:
-        """The teacher once its check is done; ready or rejected. TimeoutError after a while."""
+        """The teacher once its check is done: ready, unconfirmed or rejected. TimeoutError after a
+        while."""
         return _checked(lambda: self.teacher(teacher_id), interval_s, timeout_s)
 
     def teachers(self, *, after: str | None = None, limit: int = 50) -> Page[TeacherView]:

@@ -4,70 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Query
 from fastapi.responses import JSONResponse
 
-from api.caller import Caller, Submitter, Viewer
-from api.compatibility import check_job
-from api.errors import KeyReused
+from api.caller import Submitter, Viewer
 from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
-from api.requests import IdInUrl, JobsQuery, SubmitQuery
-from api.schemas import CheckedSpec, JobView, Page
-from api.services import Services, ServicesDep
-from api.teams import check_team
+from api.requests import IdInUrl, JobsQuery
+from api.schemas import JobView, Page
+from api.services import ServicesDep
+from api.submitting import CHECKED, SubmissionDep
 from api.visible import visible_job
-from pgd_core.errors import Conflict, QuotaExceeded
-from pgd_core.jobs.job import Job
-from pgd_core.jobs.machine import Placement
 from pgd_core.jobs.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        pattern=r"^[\x21-\x7e]{1,200}$",
-        description="For a day the same key and request give the first job again; another request "
-        "with it is refused.",
-    ),
-]
 
 
 @router.post(
     "",
     status_code=202,
     response_model=JobView,
-    responses={
-        200: {"model": CheckedSpec, "description": "validate_only"},
-        **problems(400, 403, 409, 413),
-    },
+    responses={**CHECKED, **problems(400, 403, 409, 413)},
 )
 def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
-    query: Annotated[SubmitQuery, Query()],
-    services: ServicesDep,
+    submission: SubmissionDep,
     caller: Submitter,
-    response: Response,
-    after_answer: BackgroundTasks,
-    idempotency_key: IdempotencyKey = None,
 ) -> JobView | JSONResponse:
     """Queue a job; with `validate_only` check it and queue nothing.
 
     409 `quota_exceeded` when its team has as many jobs waiting as it may, or may never run so many
     GPUs. A job that no worker is large enough for is taken, and waits as `too_large`.
     """
-    team = caller.team_of(query.team)
-    check_team(services.teams, team, "query")
-    check_job(spec, services.jobs, services.library, services.settings.weights_folder, team)
-    if query.validate_only:
-        return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
-    placement = query.placement(team, services.settings.pool)
-    job = _submit(spec, placement, services, idempotency_key, caller)
-    caller.trail.details |= {"kind": job.kind, "name": job.name}
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    after_answer.add_task(services.wake, job.pool)
-    return view_of(services, job)
+    return submission.queue(spec, caller, submission.query.team)
 
 
 @router.get("", responses=problems(403))
@@ -92,21 +62,3 @@ def list_jobs(
 def get_job(job_id: IdInUrl, services: ServicesDep, caller: Viewer) -> JobView:
     """A job: state, reason, progress, time left, place in the queue, result."""
     return view_of(services, visible_job(services, caller, job_id))
-
-
-def _submit(
-    spec: JobSpec, placement: Placement, services: Services, key: str | None, caller: Caller
-) -> Job:
-    try:
-        return services.jobs.submit(
-            spec,
-            placement,
-            max_attempts=services.settings.max_attempts,
-            idempotency_key=key,
-            caller=caller.key.id,
-            by=caller.name,
-        )
-    except QuotaExceeded:
-        raise
-    except Conflict as error:
-        raise KeyReused(error.message) from error

@@ -20,7 +20,7 @@ from pgd_core.detectors.checkpoint_file import WAY_OUT, FileKind, kind_of
 from pgd_core.detectors.weights import Weights, some
 from pgd_core.errors import WeightsUnusable
 
-MAX_CLASSES = 100_000
+MAX_CLASSES = 10_000
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32}
 MAX_CONFIG = 2**20  # characters
 _OF_READERS = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError, MemoryError)

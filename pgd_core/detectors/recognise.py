@@ -12,7 +12,7 @@ from pgd_core.detectors.build import STRIDES
 from pgd_core.detectors.recognise_backbone import Backbone, recognise_backbone
 from pgd_core.detectors.stated_config import Config, part
 from pgd_core.detectors.weights import Weights
-from pgd_core.jobs.detector import OF_TIMM, DetectorName, DetectorSpec
+from pgd_core.jobs.detector import DetectorName, DetectorSpec
 from pgd_core.jobs.recognised import Recognised
 
 # Tensors of a head that, together, no other of MMDetection's has: (detector, its class predictor)
@@ -171,22 +171,3 @@ def _why_not(detector: str, head: Weights, neck: Weights, seen: dict[str, Any]) 
         f"the predictor gives {seen['classes']} classes": not seen["classes"],
     }
     return [fault for fault, found in faults.items() if found]
-
-
-def named_differences(declared: DetectorSpec, classes: int, found: Recognised) -> list[str]:
-    """What the declaration says otherwise than the tensors, as far as these tell."""
-    backbone = declared.backbone
-    pairs: list[tuple[str, object, object]] = [
-        ("detector", declared.detector.value, found.detector),
-        ("backbone", str(backbone.name), found.backbone),
-        ("head_width", declared.head_width, found.head_width),
-        ("head_convs", declared.head_convs, found.head_convs),
-        ("classes", classes, found.classes),
-    ]
-    if found.model and found.model.backbone.width != backbone.width:
-        pairs.append(("width", backbone.width, found.width))
-    return [
-        f"{name} is declared as {said} and looks like {seen}"
-        for name, said, seen in pairs
-        if seen is not None and said != seen and not (name == "backbone" and OF_TIMM in str(said))
-    ]

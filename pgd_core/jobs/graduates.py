@@ -42,5 +42,5 @@ def _model(spec: TrainJob | DistillJob, library: LibraryStore) -> DetectorSpec:
     """A student is its teacher's detector on a backbone of its own."""
     if isinstance(spec, TrainJob):
         return spec.model
-    teacher = DetectorSpec.model_validate(library.teacher(spec.teacher).model)
+    teacher = DetectorSpec.model_validate(library.teacher_model(spec.teacher))
     return teacher.model_copy(update={"backbone": spec.student})

@@ -231,6 +231,7 @@ class CheckState(StrEnum):
     """A registered data set or teacher: usable only when ready."""
 
     CHECKING = "checking"
+    UNCONFIRMED = "unconfirmed"  # a teacher that was recognised, and that nobody has confirmed
     READY = "ready"
     REJECTED = "rejected"
 
@@ -260,8 +261,8 @@ class Teacher:
     id: str
     name: str
     state: CheckState
-    model: dict[str, Any]  # `DetectorSpec`
-    classes: tuple[str, ...]
+    model: dict[str, Any]  # `DetectorSpec`; empty until it is declared or confirmed
+    classes: tuple[str, ...]  # empty until they are declared or confirmed
     source_job: str | None
     upload: str | None
     key: str  # of the safetensors in the file store; "" before the check
@@ -269,6 +270,7 @@ class Teacher:
     message: str  # why it was rejected
     created_at: datetime
     team: str = DEFAULT_TEAM
+    recognised: dict[str, Any] | None = None  # `Recognised`, by its check
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from pgd_core.jobs.job import (
     JobState,
     Reason,
     StopRequest,
-    Teacher,
     Upload,
 )
 from pgd_core.jobs.keys import AuditEvent, Key, Role
 from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
-from pgd_core.jobs.spec import DetectorSpec, JobSpec
+from pgd_core.jobs.spec import JobSpec
+from pgd_core.jobs.teacher_store import TeacherStore
 from pgd_core.jobs.teams import DEFAULT_TEAM, Team
 
 
@@ -273,7 +273,7 @@ class StudyStore(Protocol):
         """Its unfinished jobs that no other unfinished study needs."""
 
 
-class LibraryStore(Protocol):
+class LibraryStore(TeacherStore, Protocol):
     """Data sets, teachers and uploads."""
 
     def add_dataset(
@@ -303,33 +303,6 @@ class LibraryStore(Protocol):
 
     def add_upload(self, upload: Upload) -> None: ...
     def upload(self, upload_id: str) -> Upload: ...
-
-    def add_teacher(
-        self,
-        name: str,
-        model: DetectorSpec,
-        classes: Sequence[str],
-        *,
-        source_job: str | None = None,
-        upload: str | None = None,
-        key: str = "",
-        sha256: str = "",
-        team: str = DEFAULT_TEAM,
-    ) -> Teacher:
-        """Ready at once when `key` is given (a finished job's weights), else checking."""
-
-    def teacher(self, teacher_id: str) -> Teacher: ...
-    def teacher_of_job(self, job_id: str) -> Teacher | None:
-        """The first ready teacher that was registered from this job."""
-
-    def teachers(
-        self, *, team: str | None = None, after: str | None = None, limit: int = 50
-    ) -> Sequence[Teacher]: ...
-    def teachers_to_check(self) -> Sequence[Teacher]: ...
-    def teacher_checked(
-        self, teacher_id: str, *, key: str = "", sha256: str = "", message: str = ""
-    ) -> None:
-        """Ready with `key` and `sha256`, or rejected with `message`."""
 
 
 class FileStore(Protocol):

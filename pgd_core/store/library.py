@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Select, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
@@ -16,17 +16,15 @@ from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import dataset_of, storable, teacher_of, upload_of
 from pgd_core.store.tables import Base, DatasetRow, TeacherRow, UploadRow
+from pgd_core.store.teacher_actions import SqlTeacherActions
 from pgd_core.store.times import database_now
 
 Row = TypeVar("Row", bound=Base)
 Checked = TypeVar("Checked", DatasetRow, TeacherRow)
 
 
-class SqlLibraryStore:
+class SqlLibraryStore(SqlTeacherActions):
     """Implements `LibraryStore`; see there what each method promises."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def add_dataset(
         self,
@@ -98,8 +96,8 @@ class SqlLibraryStore:
     def add_teacher(
         self,
         name: str,
-        model: DetectorSpec,
-        classes: Sequence[str],
+        model: DetectorSpec | None = None,
+        classes: Sequence[str] = (),
         *,
         source_job: str | None = None,
         upload: str | None = None,
@@ -107,11 +105,12 @@ class SqlLibraryStore:
         sha256: str = "",
         team: str = DEFAULT_TEAM,
     ) -> Teacher:
+        assert not key or (model and classes), "weights that a job made are known"
         row = TeacherRow(
             id=str(uuid7()),
             name=name,
             state=CheckState.READY if key else CheckState.CHECKING,
-            model=model.model_dump(mode="json"),
+            model=model.model_dump(mode="json") if model else {},
             classes=list(classes),
             source_job=source_job,
             upload=upload,
@@ -154,15 +153,24 @@ class SqlLibraryStore:
             return [teacher_of(row) for row in session.scalars(_to_check(TeacherRow))]
 
     def teacher_checked(
-        self, teacher_id: str, *, key: str = "", sha256: str = "", message: str = ""
+        self,
+        teacher_id: str,
+        *,
+        key: str = "",
+        sha256: str = "",
+        message: str = "",
+        recognised: Mapping[str, Any] | None = None,
     ) -> None:
         values = {
-            "state": CheckState.READY if key else CheckState.REJECTED,
             "key": key,
             "sha256": sha256,
             "message": storable(message),
+            "recognised": storable(recognised and dict(recognised)),
         }
         with writing(self._engine) as session:
+            row = _existing(session, TeacherRow, teacher_id, "teacher")
+            usable = CheckState.READY if row.model and row.classes else CheckState.UNCONFIRMED
+            values["state"] = usable if key else CheckState.REJECTED
             _settle(session, TeacherRow, teacher_id, "teacher", values)
 
 

@@ -241,3 +241,4 @@ class TeacherRow(Base):
     message: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime]
     team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)
+    recognised: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 from pgd_core.detectors.build import build_detector, detector_config
 from pgd_core.detectors.checkpoint import Checkpoint, read_checkpoint
 from pgd_core.detectors.old_names import todays_names
-from pgd_core.detectors.recognise import named_differences, recognise
+from pgd_core.detectors.recognise import recognise
 from pgd_core.detectors.stated_config import Config, differences, parsed_config
 from pgd_core.detectors.weights import Weights, load_whole
 from pgd_core.errors import InvalidSpec, PgdError, TeacherUnusable
+from pgd_core.jobs.declared import contradictions, order_contradiction
 from pgd_core.jobs.recognised import Recognised, TeacherAnswer
 from pgd_core.jobs.spec import DetectorSpec, Strict
 from pgd_core.training.checkpoints import sha256_of, write_atomically
@@ -77,14 +78,8 @@ def _compared_by_name(found: Recognised, declaration: Declaration) -> Recognised
     there, here = found.class_names, declaration.classes
     if there is None or here is None or there == here or len(there) != len(here):
         return found
-    if set(there) == set(here):
-        at = next(
-            index for index, pair in enumerate(zip(there, here, strict=True)) if pair[0] != pair[1]
-        )
-        raise TeacherUnusable(
-            f"the classes are declared in another order than the checkpoint's: class {at} is "
-            f"{there[at]!r} there and {here[at]!r} here; declare them in its order"
-        )
+    if other_order := order_contradiction(here, found):
+        raise TeacherUnusable(other_order)
     note = "the checkpoint's own names of the classes are others than the declared ones"
     return found.model_copy(update={"notes": (*found.notes, note)})
 
@@ -103,11 +98,11 @@ def _decided(declaration: Declaration, found: Recognised) -> tuple[DetectorSpec,
     count = len(classes) if classes is not None else found.classes
     if count is None:
         raise TeacherUnusable("the number of classes was not recognised; declare the classes")
-    contradictions = named_differences(model, count, found)
-    if contradictions:
+    wrong = "; ".join(problem.message for problem in contradictions(model, count, found))
+    if wrong:
         raise TeacherUnusable(
-            f"the checkpoint is not what was declared: {'; '.join(contradictions)}; correct the "
-            "declaration, or leave it out to take over what was recognised"
+            f"the checkpoint is not what was declared: {wrong}; correct the declaration, or leave "
+            "it out to take over what was recognised"
         )
     return model, count
 

@@ -189,6 +189,7 @@ def test_another_teams_thing_is_answered_as_one_that_does_not_exist(full, role):
         assert theirs.status_code == none.status_code == (404 if allowed else 403), where
         assert _without_ids(theirs.text, a) == _without_ids(none.text, a), where
     assert world.http.get(f"/v1/jobs/{a.job_id}").json() == before
+    assert world.http.get(f"/v1/teachers/{a.teacher_id}").status_code == 200
     assert world.http.get(f"/v1/keys/{a.key_id}").json()["revoked_at"] is None
 
 

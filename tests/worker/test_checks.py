@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Upload
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
 from tests.worker.conftest import wait_for
@@ -103,6 +104,61 @@ def test_a_teacher_that_does_not_fit_is_rejected_with_the_reason(world, teacher)
     checked = check_teacher(world, teacher, "teacher_unusable")
 
     assert (checked.state, checked.message) == ("rejected", "80 classes, not 2")
+
+
+@pytest.fixture
+def undeclared(world, teacher):
+    """A teacher of the same upload, of which nothing was said."""
+    world.library.teacher_checked(teacher.id, message="the other one")
+    return world.library.add_teacher("mine", upload=teacher.upload)
+
+
+def test_what_nobody_declared_is_kept_as_recognised_and_converted_once(world, undeclared):
+    checked = check_teacher(world, undeclared, "teacher_recognised")
+
+    assert (checked.state, checked.model, checked.classes) == ("unconfirmed", {}, ())
+    assert checked.recognised["backbone"] == "resnet50"
+    assert json.loads(checked.recognised["notes"][0]) == {"model": None, "classes": None}
+    assert checked.sha256 == hashlib.sha256(b"WEIGHTS").hexdigest()
+    written = world.files.path(checked.key).stat().st_mtime_ns
+    assert check_teacher(world, undeclared, "teacher_unusable") == checked
+    assert world.files.path(checked.key).stat().st_mtime_ns == written
+
+
+def test_the_check_is_told_what_was_declared_in_part(world, teacher):
+    world.library.teacher_checked(teacher.id, message="the other one")
+    half = world.library.add_teacher("mine", classes=("a", "b"), upload=teacher.upload)
+
+    checked = check_teacher(world, half, "teacher_recognised")
+
+    assert (checked.state, checked.classes) == ("unconfirmed", ("a", "b"))
+    assert json.loads(checked.recognised["notes"][0]) == {"model": None, "classes": ["a", "b"]}
+
+
+def test_what_is_deleted_while_it_is_checked_leaves_no_file(world, undeclared):
+    world.library.delete_teacher(undeclared.id)
+
+    with pytest.raises(NotFound):
+        checker(world, "teacher_recognised")._check(undeclared)
+
+    assert world.files.keys(f"teachers/{undeclared.id}") == []
+
+
+def test_a_file_of_another_kind_is_rejected_with_what_it_looks_like(world, undeclared):
+    checked = check_teacher(world, undeclared, "teacher_of_another_kind")
+
+    assert (checked.state, checked.message) == ("rejected", "it looks like RetinaNet")
+    assert checked.recognised["detector"] == "RetinaNet"
+
+
+@pytest.mark.parametrize(
+    "does", ["teacher_without_model", "answer_of_another_shape", "answer_without_end"]
+)
+def test_an_answer_that_is_none_rejects_the_file(world, undeclared, does):
+    checked = check_teacher(world, undeclared, does)
+
+    assert (checked.state, checked.key, checked.recognised) == ("rejected", "", None)
+    assert checked.message == "the check's answer cannot be read"
 
 
 @pytest.mark.parametrize(

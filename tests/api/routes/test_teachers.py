@@ -85,8 +85,6 @@ def test_an_uploaded_teacher_is_declared_and_checked_first(world):
         {"source": {}},
         {"source": {"job": "a", "upload": "b"}},
         {"source": {"job": "a\x00"}},
-        {"source": {"upload": "b"}},
-        {"source": {"upload": "b"}, "model": MODEL},
         {"source": {"upload": "b"}, "model": MODEL, "classes": []},
         {"source": {"upload": "b"}, "model": MODEL, "classes": ["cat", "cat"]},
         {"source": {"upload": "b"}, "model": {**MODEL, "layers": 9}, "classes": ["cat"]},

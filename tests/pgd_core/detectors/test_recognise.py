@@ -5,8 +5,9 @@ import torch
 from mmdet.registry import MODELS
 
 from pgd_core.detectors.build import build_detector, detector_config
-from pgd_core.detectors.recognise import named_differences, recognise
+from pgd_core.detectors.recognise import recognise
 from pgd_core.detectors.weights import Weights
+from pgd_core.jobs.declared import contradictions
 from pgd_core.jobs.spec import BackboneSpec, DetectorName, DetectorSpec
 from tests.pgd_core.detectors.batches import small_spec
 
@@ -31,7 +32,7 @@ def test_each_detector_is_recognised_with_widths_classes_and_norms(detector: Det
     assert (found.neck_width, found.head_width, found.head_convs) == (64, 64, 2)
     assert found.classes == 7
     assert found.norms == {"backbone": "BN", "neck": "none", "head": "GN"}
-    assert named_differences(spec, 7, found) == []
+    assert contradictions(spec, 7, found) == []
 
 
 def test_class_names_are_believed_where_they_are_as_many_as_the_channels() -> None:
@@ -101,7 +102,7 @@ def test_a_declaration_that_says_otherwise_is_told_so() -> None:
     declared = DetectorSpec(
         detector="fcos", backbone=BackboneSpec(name="mobilenet_v2", width=0.25), head_width=128
     )
-    assert named_differences(declared, 80, found) == [
+    assert [wrong.message for wrong in contradictions(declared, 80, found)] == [
         "detector is declared as fcos and looks like gfl",
         "head_width is declared as 128 and looks like 64",
         "head_convs is declared as 4 and looks like 2",

@@ -72,5 +72,34 @@ def test_what_was_there_before_there_were_keys_belongs_to_the_default_team(tmp_p
     engine.dispose()
 
 
+def test_a_teacher_of_an_older_service_was_never_recognised_and_an_older_one_knows_no_unconfirmed(
+    tmp_path,
+):
+    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    engine = open_engine(url)
+    config = alembic_config()
+    with writing(engine) as session:
+        config.attributes["connection"] = session.connection()
+        command.upgrade(config, "0004")
+        session.execute(
+            text(
+                "INSERT INTO teachers (id, name, state, model, classes, key, sha256, message, "
+                "created_at) VALUES ('1', 't', 'ready', '{}', '[]', 'k', '', '', CURRENT_TIMESTAMP)"
+            )
+        )
+    migrate(url)
+    library = SqlLibraryStore(engine)
+    old, new = library.teacher("1"), library.add_teacher("new")
+    library.teacher_checked(new.id, key="k", recognised={"detector": "fcos"})
+    with writing(engine) as session:
+        config.attributes["connection"] = session.connection()
+        command.downgrade(config, "0004")
+        states = dict(session.execute(text("SELECT name, state FROM teachers")).all())
+
+    assert old.recognised is None
+    assert states == {"t": "ready", "new": "rejected"}
+    engine.dispose()
+
+
 def _migrate_alone(url: str) -> None:
     migrate(url)
