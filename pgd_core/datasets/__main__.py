@@ -68,6 +68,7 @@ def _add_commands(commands: Any) -> None:
     unpacking.add_argument("folder", type=Path, help="must not exist")
     unpacking.add_argument("--report", type=Path, help="where the parts' names go as JSON")
     unpacking.add_argument("--memory-gb", type=float, default=4, help="address space; 0: no limit")
+    unpacking.add_argument("--room", type=int, metavar="BYTES", help="that may be written at most")
     unpacking.set_defaults(command=_unpack)
 
 
@@ -97,7 +98,7 @@ def _add_demos(commands: Any) -> None:
 
 def _unpack(parsed: argparse.Namespace) -> int:
     _refuse_missing_folder("--report", parsed.report)
-    limits = ArchiveLimits()
+    limits = ArchiveLimits(room_bytes=parsed.room)
     _limit_process(int(parsed.memory_gb * 2**30), limits.file_bytes)
     try:
         unpacked = unpack(parsed.archive, parsed.folder, limits)
