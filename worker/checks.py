@@ -20,6 +20,7 @@ from pgd_core.errors import Conflict, NotFound
 from pgd_core.jobs.datasets import DATASETS_FOLDER, contact_sheet_key
 from pgd_core.jobs.job import Dataset, Teacher
 from pgd_core.jobs.protocols import FileStore, LibraryStore
+from worker.check_progress import telling
 from worker.confine import CheckLimits, Interrupted, run_confined
 from worker.dataset_sources import DatasetSources, NotNow
 
@@ -96,17 +97,22 @@ class Checker:
     def _bring_in_and_check(self, dataset: Dataset, folder: Path) -> None:
         if dataset.train_annotations:
             self._check_dataset(dataset, folder)
-        elif there := self._sources.bring_in(dataset, folder, self._stop.is_set):
+            return
+        stage = "fetching" if dataset.s3 else "unpacking"
+        stopping = telling(self._library, dataset.id, stage, self._stop.is_set)
+        if there := self._sources.bring_in(dataset, folder, stopping):
             self._check_dataset(there, folder)
 
     def _check_dataset(self, dataset: Dataset, folder: Path) -> None:
-        out, sheet = folder / "report.json", folder / "sheet.jpg"
+        out, sheet, done = folder / "report.json", folder / "sheet.jpg", folder / "done.json"
         command = [
             *self._dataset_check,
             dataset.train_annotations,
             dataset.train_images,
             dataset.val_annotations,
             dataset.val_images,
+            "--progress",
+            str(done),
             "--sheet",
             str(sheet),
             "--report",
@@ -117,7 +123,7 @@ class Checker:
             folder,
             f"check/{dataset.id}",
             self._dataset_limits,
-            self._stop.is_set,
+            telling(self._library, dataset.id, "checking", self._stop.is_set, done),
             answer=out,
             answer_codes=(0, 1),
         )

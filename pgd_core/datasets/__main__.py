@@ -10,7 +10,8 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pgd_core.errors import DatasetUnusable, InvalidSpec, PgdError
 
 MAX_CPU_S = 4 * 3600
 MAX_REPORT_BYTES = 2**28
+_TELL_EVERY_S = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,7 @@ def _add_commands(commands: Any) -> None:
     _add_parts(check)
     check.add_argument("--report", type=Path, help="where the report goes as JSON")
     check.add_argument("--sheet", type=Path, help="where a JPEG of pictures with boxes goes")
+    check.add_argument("--progress", type=Path, help="where the share that is done goes, at times")
     check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
     check.set_defaults(command=_check)
 
@@ -131,11 +134,25 @@ def _check(parsed: argparse.Namespace) -> int:
     _refuse_missing_folder("--report", parsed.report)
     _refuse_missing_folder("--sheet", parsed.sheet)
     _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
-    report = check_dataset(_files(parsed), sheet=parsed.sheet)
+    tell = _telling(parsed.progress) if parsed.progress else None
+    report = check_dataset(_files(parsed), tell, sheet=parsed.sheet)
     if parsed.report:
         write_text_whole(parsed.report, report.model_dump_json(indent=2))
     sys.stdout.write(_summary(report))
     return 0 if report.usable else 1
+
+
+def _telling(path: Path) -> Callable[[int, int], None]:
+    """Writes the share of the pictures that were read, twice a second at most."""
+    next_at = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal next_at
+        if time.monotonic() >= next_at or done == total:
+            next_at = time.monotonic() + _TELL_EVERY_S
+            write_text_whole(path, json.dumps(done / total))
+
+    return tell
 
 
 def _refuse_missing_folder(option: str, path: Path | None) -> None:
