@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,30 @@ def test_an_upload_that_was_deleted_before_the_check_is_a_rejection(world):
     world.services.files.delete(f"uploads/{dataset.upload}")
 
     assert "upload it again" in checked(world, dataset_id)["report"]["errors"][0]["message"]
+
+
+def in_s3(world, monkeypatch, *prefixes: str) -> None:
+    """As if the server kept its files in S3 and allowed these prefixes."""
+    values = {"files_url": "s3://files", "dataset_s3_prefixes": prefixes}
+    settings = world.settings.model_copy(update=values)
+    monkeypatch.setattr(world.app.state, "services", replace(world.services, settings=settings))
+
+
+def test_a_prefix_is_registered_where_it_is_allowed_and_nowhere_else(world, monkeypatch):
+    in_s3(world, monkeypatch, "s3://data/street")
+
+    def add(url):
+        return world.http.post("/v1/datasets", json={"name": "x", "source": {"s3": url}})
+
+    added = add("s3://data/street/day/")
+    assert added.status_code == 202, added.text
+    assert (added.json()["s3"], added.json()["upload"]) == ("s3://data/street/day", None)
+    problem_of(add("s3://data/street-2"), 403, "forbidden")
+    problem_of(add("s3://files/uploads"), 403, "forbidden")
+
+
+def test_without_files_in_s3_nothing_is_fetched(world):
+    body = {"name": "x", "source": {"s3": "s3://data/street"}}
+
+    problem = problem_of(world.http.post("/v1/datasets", json=body), 422, "invalid_spec")
+    assert problem["errors"][0]["pointer"] == "/source/s3"
