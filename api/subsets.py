@@ -25,7 +25,7 @@ from pgd_core.datasets.subset import Subset
 from pgd_core.errors import BadRequest, InvalidSpec
 from pgd_core.jobs.job import Dataset
 
-MAX_AT_ONCE = 4  # each may take its memory, and holds a thread
+MAX_AT_ONCE = 2  # each may take its memory, and holds a thread
 COMMAND = (sys.executable, "-m", "pgd_core.datasets", "subset-zip")
 _PIECE = 2**18
 _REFUSED = 2  # the command's exit code for what cannot be had
@@ -35,14 +35,14 @@ _free = threading.BoundedSemaphore(MAX_AT_ONCE)
 
 
 def send_subset(
-    dataset: Dataset, wanted: Subset, command: Sequence[str] = COMMAND
+    dataset: Dataset, wanted: Subset, command: Sequence[str] | None = None
 ) -> SubsetResponse:
     """The zip from its first piece on; InvalidSpec for what cannot be had, NotServing where as many
     as may be are on their way."""
     if not _free.acquire(blocking=False):
         raise NotServing(f"{MAX_AT_ONCE} subsets are being sent; ask again in a while")
     try:
-        making = _Making(dataset, wanted, command)
+        making = _Making(dataset, wanted, command or COMMAND)
     except BaseException:
         _free.release()
         raise

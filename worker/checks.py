@@ -57,6 +57,7 @@ class Checker:
         self._dataset_check, self._teacher_check = dataset_check, teacher_check
         self._dataset_limits, self._teacher_limits = dataset_limits, teacher_limits
         self._stop = threading.Event()
+        self._waiting: set[str] = set()  # ids of those that were told to wait
 
     def stop(self) -> None:
         """End the running check, and start no other."""
@@ -77,11 +78,18 @@ class Checker:
                 except Interrupted:
                     return
                 except NotNow as error:
-                    log.warning("check_waits", message=str(error))
+                    self._wait(thing, str(error))
                 except (Conflict, NotFound) as error:  # another reconciler was faster
                     log.warning("check_not_recorded", message=error.message)
                 except Exception:  # the next round does it again
                     log.exception("check_broke")
+
+    def _wait(self, thing: Dataset | Teacher, why: str) -> None:
+        """Told once: the next round, in a second, may have to say the same."""
+        if thing.id not in self._waiting:
+            self._waiting.add(thing.id)
+            log.warning("check_waits", message=why)
+            self._library.dataset_told(thing.id, {"stage": f"waiting: {why}"})
 
     def _check(self, thing: Dataset | Teacher) -> None:
         self._scratch.mkdir(parents=True, exist_ok=True)

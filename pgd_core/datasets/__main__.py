@@ -68,7 +68,7 @@ def _add_commands(commands: Any) -> None:
     stream = commands.add_parser("subset-zip", help="the same as a zip on standard output")
     _add_parts(stream)
     stream.add_argument("--wanted", type=json.loads, default={}, help="`Subset` as JSON")
-    stream.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
+    stream.add_argument("--memory-gb", type=float, default=6, help="address space; 0: no limit")
     stream.set_defaults(command=_subset_zip)
 
     unpacking = commands.add_parser("unpack", help="unpack a zip or tar that holds a data set")

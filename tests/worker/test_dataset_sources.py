@@ -9,6 +9,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from pgd_core.jobs.job import Upload
 from tests.api.sent_datasets import coco_files, zipped
@@ -118,6 +119,18 @@ def test_a_disk_below_its_mark_is_no_fault_of_the_data_set(world):
     with pytest.raises(NotNow, match="PGD_MIN_FREE_BYTES"):
         full.bring_in(dataset, world.folder, lambda: False)
     assert world.library.dataset(dataset.id).state == "checking"
+
+
+def test_who_waits_for_room_is_told_so_once(world):
+    dataset = sent(world)
+    waiting = checker(world, min_free_bytes=2**60)
+
+    with capture_logs() as logged:
+        for _ in range(3):
+            waiting.check_all()
+
+    assert [line["event"] for line in logged] == ["check_waits"]
+    assert "PGD_MIN_FREE_BYTES" in world.library.dataset(dataset.id).progress["stage"]
 
 
 def test_an_archive_over_the_room_that_is_left_is_refused_with_its_size(world):

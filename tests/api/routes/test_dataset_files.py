@@ -10,12 +10,14 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
 from api import subsets
 from tests.api.answers import problem_of
 from tests.api.sent_datasets import checked, coco_files, crowd_files, send, zipped
+from tests.worker.conftest import wait_for
 
 
 @pytest.fixture
@@ -165,6 +167,23 @@ def test_a_picture_that_became_a_link_out_breaks_the_zip_off(world, ready, url, 
     assert b"secret" not in b"".join(pieces)
     assert subsets._free.acquire(blocking=False)
     subsets._free.release()
+
+
+def test_a_caller_that_goes_away_ends_the_process(world, ready, url, monkeypatch, tmp_path):
+    endless = (
+        f"import os, pathlib; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
+    )
+    endless += "\nwhile True: os.write(1, bytes(65536))"
+    monkeypatch.setattr(subsets, "COMMAND", (sys.executable, "-c", endless))
+    address, headers = f"{url}/v1/datasets/{ready}/subset", world.http.headers
+
+    with httpx.stream(
+        "GET", address, headers={"Authorization": headers["authorization"]}, trust_env=False
+    ) as answer:
+        assert len(next(answer.iter_raw())) > 0
+
+    wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
+    wait_for(lambda: subsets._free._value == subsets.MAX_AT_ONCE)
 
 
 def test_more_subsets_at_once_than_may_be_are_refused(world, ready):
