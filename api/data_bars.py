@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -33,13 +34,15 @@ def bar(console: Console) -> Iterator[Callable[[str, float, float], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        lines: dict[str, int] = {}
+        lines: dict[str, TaskID] = {}
 
         def told(word: str, done: float, whole: float) -> None:
             if word not in lines:
-                lines[word] = int(bars.add_task(word, total=None))
+                for line in bars.task_ids:  # what came before is done
+                    bars.update(line, completed=1, total=1)
+                lines[word] = bars.add_task(word, total=None)
             total = whole or None  # unknown: it only moves
-            bars.update(bars.task_ids[lines[word]], completed=done, total=total)
+            bars.update(lines[word], completed=done, total=total)
 
         yield told
 

@@ -17,7 +17,7 @@ from api.client import Client
 from api.command_options import Json
 from api.data_bars import bar, watch_check
 from api.library_commands import show_answer
-from api.packing import is_archive, packed
+from api.packing import is_archive, names_archive, packed
 from api.schemas import DatasetView
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
@@ -64,6 +64,8 @@ def _added(client: Client, name: str, path: str, upload: bool, team: str | None)
         return client.add_dataset_from_s3(name, path, team=team)
     if upload and not here.exists():
         raise typer.BadParameter(f"{path} is not on this machine; --upload sends what is")
+    if names_archive(here) and not here.is_file():
+        raise typer.BadParameter(f"there is no archive {path} on this machine")
     if not upload and not is_archive(here):
         return client.add_dataset(name, here.resolve(), team=team)
     with bar(Console(stderr=True)) as told, _archive(here, told) as archive:
@@ -88,13 +90,14 @@ def data_ls(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show_answer(page, as_json, "")
         return
-    table = Table("id", "name", "version", "state", "classes", "pictures", "same as", box=None)
-    table.columns[0].no_wrap = True
+    table = Table("id", "name", "v", "state", "classes", "pictures", "same as", box=None)
+    for column in table.columns[:1] + table.columns[2:]:  # whole, on 80 columns too
+        column.no_wrap = True
     for item in page.items:
         counts = [item.report.get(split, {}).get("images", 0) for split in ("train", "val")]
-        pictures = f"{counts[0]} + {counts[1]}" if any(counts) else "-"
+        pictures = f"{counts[0]}+{counts[1]}" if any(counts) else "-"
         classes = str(len(item.classes))
-        same = item.same_as or ""
+        same = f"…{item.same_as[-6:]}" if item.same_as else ""
         row = (item.id, escape(item.name), str(item.version), item.state, classes, pictures, same)
         table.add_row(*row)
     out.print(table)

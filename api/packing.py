@@ -14,9 +14,14 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 _ROOM = 2**26  # bytes that are left free
 
 
+def names_archive(path: Path) -> bool:
+    """Whether a file of this name is packed."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 def is_archive(path: Path) -> bool:
     """Whether it is a file whose name says that it is packed."""
-    return path.name.lower().endswith(SUFFIXES) and path.is_file()
+    return names_archive(path) and path.is_file()
 
 
 @contextmanager

@@ -102,6 +102,8 @@ def test_what_is_not_here_is_not_sent(pgd, tmp_path):
     said = pgd("data", "add", "street", tmp_path / "none", "--upload", code=2)
 
     assert "is not on this machine" in " ".join(said.replace("│", " ").split())
+    said = pgd("data", "add", "street", tmp_path / "none.zip", code=2)
+    assert "there is no archive" in " ".join(said.replace("│", " ").split())
 
 
 def test_a_prefix_of_s3_goes_by_its_address(pgd):
