@@ -15,8 +15,9 @@ from typer.core import TyperGroup
 from api import terminal
 from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
+from api.data_commands import data
 from api.key_commands import commands as key_commands
-from api.library_commands import data, json_object, show_answer
+from api.library_commands import json_object, show_answer
 from api.queue_commands import commands as queue_commands
 from api.teacher_commands import teacher
 

@@ -6,6 +6,7 @@ from fastapi.openapi.models import Example
 
 _DATASET = "01990a6e-6c1f-7a52-b1a3-2f3f3c6d9a10"
 _TEACHER = "01990a71-02bd-7c60-9d55-5e0f7a1b4c22"
+_UPLOAD = "01990a6d-11d2-7b33-8c4e-70b1d5f2a6e9"
 _JOB = "01990a73-9c44-7b1e-8a07-4d1c5b2e9f31"
 
 CHANGE_EXAMPLES: dict[str, Example] = {
@@ -35,6 +36,21 @@ KEY_EXAMPLES: dict[str, Example] = {
     "operator": {
         "summary": "For whoever runs the service",
         "value": {"name": "ops", "role": "admin", "all_teams": True},
+    },
+}
+
+DATASET_EXAMPLES: dict[str, Example] = {
+    "upload": {
+        "summary": "An archive that was sent to /v1/uploads",
+        "value": {"name": "street", "source": {"upload": _UPLOAD}},
+    },
+    "s3": {
+        "summary": "A prefix of a bucket, where the server allows it",
+        "value": {"name": "street", "source": {"s3": "s3://team-data/street/2026"}},
+    },
+    "folder": {
+        "summary": "A folder of the server with train.json, train/, val.json and val/",
+        "value": {"name": "street", "folder": "/srv/data/street"},
     },
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.requests import NewDataset
+from api.dataset_requests import NewDataset
 from pgd_core.errors import FieldProblem, Forbidden, InvalidSpec
 
 PARTS = ("train_annotations", "train_images", "val_annotations", "val_images")

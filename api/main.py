@@ -21,6 +21,7 @@ from api.readiness import readiness_checks
 from api.routes import (
     artifacts,
     audit,
+    dataset_files,
     datasets,
     health,
     history,
@@ -60,6 +61,7 @@ ROUTES = (
     queue,
     workers,
     teams,
+    dataset_files,
     datasets,
     teacher_actions,
     teachers,

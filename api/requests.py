@@ -141,34 +141,6 @@ class UploadQuery(Strict):
     sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="Checked if given.")
 
 
-class NewDataset(Strict):
-    """A folder with train.json, train/, val.json and val/, or the four paths one by one.
-
-    CrowdHuman's annotation files end in .odgt instead.
-    """
-
-    name: Name
-    team: PoolOrTeam | None = Field(None, description="Whose. Default: the caller's own.")
-    folder: ServerPath | None = Field(None, description="Absolute path on the server.")
-    train_annotations: ServerPath | None = None
-    train_images: ServerPath | None = None
-    val_annotations: ServerPath | None = None
-    val_images: ServerPath | None = None
-
-    @model_validator(mode="after")
-    def _folder_or_four(self) -> NewDataset:
-        four = [self.train_annotations, self.train_images, self.val_annotations, self.val_images]
-        given = [path is not None for path in four]
-        if self.folder is not None and any(given):
-            raise ValueError("give folder or the four paths, not both")
-        if self.folder is None and not all(given):
-            raise ValueError(
-                "give folder, or all of train_annotations, train_images, val_annotations, "
-                "val_images"
-            )
-        return self
-
-
 class TeacherSource(Strict):
     """Where a teacher's weights come from."""
 

@@ -119,13 +119,18 @@ class DatasetView(View):
     id: str
     team: str
     name: str
+    version: int = Field(description="Of this name in its team; a data set never changes.")
     state: CheckState
+    progress: dict[str, Any] = Field(description="Of its check: stage, done (0 to 1).")
+    upload: str | None = Field(description="The archive that it came in.")
+    s3: str = Field(description="Or the prefix that it came from.")
     train_annotations: str
     train_images: str
     val_annotations: str
     val_images: str
     classes: tuple[str, ...]
-    sha256: str
+    sha256: str = Field(description="Of annotations and pictures: the address of its content.")
+    same_as: str | None = Field(description="An older one of the team with the same content.")
     report: dict[str, Any]
     created_at: datetime
 

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     dataset_roots: tuple[Path, ...] = Field(
         (), description="Folders that data sets may be registered from (JSON list)."
     )
+    dataset_s3_prefixes: tuple[str, ...] = Field(
+        (),
+        description="s3://BUCKET/PREFIX that data sets may be fetched from (JSON list); needs "
+        "files_url in S3.",
+    )
     weights_folder: Path | None = Field(None, description="Where `file:NAME` backbone weights lie.")
     max_upload_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload.")
     pool: str = Field("default", description="The pool that a worker serves.")
@@ -84,7 +89,8 @@ class Settings(BaseSettings):
     keep_uploads_days: float = Field(
         7,
         ge=0,
-        description="How long an upload may be registered as a teacher; then it is deleted.",
+        description="How long an upload may be registered as a teacher or a data set; then it is "
+        "deleted.",
     )
     rate_limit_per_s: float = Field(
         50,

@@ -17,10 +17,13 @@ from typing import Any
 import structlog
 
 from pgd_core.errors import Conflict, NotFound
+from pgd_core.jobs.datasets import DATASETS_FOLDER, contact_sheet_key
 from pgd_core.jobs.job import Dataset, Teacher
 from pgd_core.jobs.protocols import FileStore, LibraryStore
 from pgd_core.jobs.recognised import TeacherAnswer
+from worker.check_progress import telling
 from worker.confine import CheckLimits, Interrupted, run_confined
+from worker.dataset_sources import DatasetSources, NotNow
 
 DATASET_CHECK = (sys.executable, "-m", "pgd_core.datasets", "check")
 TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
@@ -29,7 +32,6 @@ TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
 DATASET_LIMITS = CheckLimits(wall_s=4 * 3600, cpu_s=4 * 3600)
 TEACHER_LIMITS = CheckLimits(wall_s=900, cpu_s=900)
 
-CONTACT_SHEET = "contact_sheet.jpg"  # below the data set's own folder of the file store
 _LONGEST_ANSWER = 2**23  # bytes; of a teacher's check
 _NO_ANSWER = "the check's answer cannot be read"
 
@@ -45,15 +47,19 @@ class Checker:
         files: FileStore,
         scratch: Path,  # a folder for the checks' own folders
         *,
+        sources: DatasetSources | None = None,  # default: into `datasets` beside the scratch
         dataset_check: Sequence[str] = DATASET_CHECK,
         teacher_check: Sequence[str] = TEACHER_CHECK,
         dataset_limits: CheckLimits = DATASET_LIMITS,
         teacher_limits: CheckLimits = TEACHER_LIMITS,
     ) -> None:
         self._library, self._files, self._scratch = library, files, scratch.resolve()
+        datasets = self._scratch.parent / DATASETS_FOLDER
+        self._sources = sources or DatasetSources(library, files, datasets)
         self._dataset_check, self._teacher_check = dataset_check, teacher_check
         self._dataset_limits, self._teacher_limits = dataset_limits, teacher_limits
         self._stop = threading.Event()
+        self._waiting: set[str] = set()  # ids of those that were told to wait
 
     def stop(self) -> None:
         """End the running check, and start no other."""
@@ -73,30 +79,50 @@ class Checker:
                     self._check(thing)
                 except Interrupted:
                     return
+                except NotNow as error:
+                    self._wait(thing, str(error))
                 except (Conflict, NotFound) as error:  # another reconciler was faster
                     log.warning("check_not_recorded", message=error.message)
                 except Exception:  # the next round does it again
                     log.exception("check_broke")
+
+    def _wait(self, thing: Dataset | Teacher, why: str) -> None:
+        """Told once: the next round, in a second, may have to say the same."""
+        if thing.id not in self._waiting:
+            self._waiting.add(thing.id)
+            log.warning("check_waits", message=why)
+            self._library.dataset_told(thing.id, {"stage": f"waiting: {why}"})
 
     def _check(self, thing: Dataset | Teacher) -> None:
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self._scratch))
         try:
             if isinstance(thing, Dataset):
-                self._check_dataset(thing, folder)
+                self._bring_in_and_check(thing, folder)
             else:
                 self._check_teacher(thing, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _bring_in_and_check(self, dataset: Dataset, folder: Path) -> None:
+        if dataset.train_annotations:
+            self._check_dataset(dataset, folder)
+            return
+        stage = "fetching" if dataset.s3 else "unpacking"
+        stopping = telling(self._library, dataset.id, stage, self._stop.is_set)
+        if there := self._sources.bring_in(dataset, folder, stopping):
+            self._check_dataset(there, folder)
+
     def _check_dataset(self, dataset: Dataset, folder: Path) -> None:
-        out, sheet = folder / "report.json", folder / "sheet.jpg"
+        out, sheet, done = folder / "report.json", folder / "sheet.jpg", folder / "done.json"
         command = [
             *self._dataset_check,
             dataset.train_annotations,
             dataset.train_images,
             dataset.val_annotations,
             dataset.val_images,
+            "--progress",
+            str(done),
             "--sheet",
             str(sheet),
             "--report",
@@ -107,7 +133,7 @@ class Checker:
             folder,
             f"check/{dataset.id}",
             self._dataset_limits,
-            self._stop.is_set,
+            telling(self._library, dataset.id, "checking", self._stop.is_set, done),
             answer=out,
             answer_codes=(0, 1),
         )
@@ -123,13 +149,15 @@ class Checker:
             sha256=str(report.get("sha256") or ""),
             classes=[str(name) for name in report.get("classes") or ()],
         )
+        if not usable:
+            self._sources.forget(dataset)
         log.info("dataset_checked", usable=usable)
 
     def _put_sheet(self, dataset: Dataset, sheet: Path) -> dict[str, Any]:
         """What the report says of the contact sheet."""
         if sheet.is_symlink() or not sheet.is_file():
             return {}
-        key = f"datasets/{dataset.id}/{CONTACT_SHEET}"
+        key = contact_sheet_key(dataset.id)
         size, sha256 = self._files.put(key, sheet)
         return {"contact_sheet": {"key": key, "size": size, "sha256": sha256}}
 

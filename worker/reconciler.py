@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy import Engine
 
 from pgd_core.files import open_files
+from pgd_core.jobs.datasets import DATASETS_FOLDER
 from pgd_core.jobs.protocols import JobStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
@@ -34,6 +35,7 @@ from pgd_core.store import (
     open_engine,
 )
 from worker.checks import Checker
+from worker.dataset_sources import DatasetSources
 from worker.health import SignOfLife
 from worker.logs import configure_logs
 from worker.processes import end_orphans
@@ -88,8 +90,11 @@ def main() -> int:
 
 
 def _checker(settings: Settings, engine: Engine) -> Checker:
-    files = open_files(settings)
-    return Checker(SqlLibraryStore(engine), files, settings.data_folder / "checks")
+    library, files, data = SqlLibraryStore(engine), open_files(settings), settings.data_folder
+    sources = DatasetSources(
+        library, files, data / DATASETS_FOLDER, min_free_bytes=settings.min_free_bytes
+    )
+    return Checker(library, files, data / "checks", sources=sources)
 
 
 def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]:

@@ -20,6 +20,7 @@ from pgd_core.jobs.protocols import FileStore, HousekeepingStore, JobStore
 from pgd_core.jobs.run import OUTPUTS_FOLDER, WORK_FOLDER
 from worker.attempt import published
 from worker.broom import DAY, HOUR, Broom, is_another_database
+from worker.sweep_datasets import sweep_datasets
 from worker.sweep_files import sweep_files
 
 # Below the data folder; of checks, reports and uploads whose process was killed.
@@ -43,6 +44,7 @@ def sweep(
     """Everything that is to go, here and in the file store; says how much that was."""
     broom = Broom()
     sweep_folders(data_folder, jobs, files, rows, kept, broom)
+    sweep_datasets(data_folder, rows, broom)
     sweep_files(files, rows, kept.uploads, broom)
     log.info("swept", deleted=broom.deleted, freed_bytes=broom.freed_bytes)
     return broom

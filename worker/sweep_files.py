@@ -8,14 +8,15 @@ from pgd_core.jobs.job import LEASED_STATES
 from pgd_core.jobs.protocols import FileStore, HousekeepingStore, StoredFile
 from worker.broom import DAY, HOUR, Broom, is_another_database
 
-# A key is one of these folders, the id of the job, teacher or upload that owns it, and its rest.
-_FOLDERS = ("jobs", "teachers", "uploads")
+# A key is one of these folders, the id of the job, teacher, data set or upload that owns it, and
+# its rest.
+_FOLDERS = ("jobs", "teachers", "datasets", "uploads")
 
 
 def sweep_files(
     files: FileStore, rows: HousekeepingStore, uploads_kept: timedelta, broom: Broom
 ) -> None:
-    """An artifact or a teacher's weights that a row names are never touched, however old."""
+    """What a row names (artifacts, teachers' weights, contact sheets) stays, however old."""
     freed = files.forget_unfinished(DAY)
     if freed:
         broom.count("unfinished", "", freed)
@@ -53,7 +54,7 @@ def _delete_spent(
     kept: timedelta,
     broom: Broom,
 ) -> None:
-    """Uploads, used or not, whose time is over; a teacher made of one has weights of its own."""
+    """Uploads, used or not, whose time is over; what was made of one has files of its own."""
     uploads = {_owner(file): file for file in named if file.key.startswith("uploads/")}
     for upload_id in sorted(rows.spent_uploads(uploads, kept)):
         if _age(uploads[upload_id]) > HOUR:

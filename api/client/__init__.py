@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.client.artifacts import ArtifactCalls
+from api.client.datasets import DatasetCalls
 from api.client.jobs import JobCalls, PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
@@ -13,7 +14,9 @@ from api.client.wire import ApiError
 __all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
-class Client(LibraryCalls, TeacherCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls):
+class Client(
+    DatasetCalls, LibraryCalls, TeacherCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls
+):
     """One caller of the service; close it, or use it in a `with` block.
 
     Without `api_key` it finds one as `api.client.credentials` says.

@@ -1,47 +1,37 @@
-"""Data sets, teachers and uploads from Python."""
+"""Teachers and uploads from Python."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO
 
 import httpx
 
 from api.client.teachers import declaration
 from api.client.wire import Spec, Wire
-from api.schemas import DatasetView, Page, TeacherView, UploadView
+from api.schemas import Page, TeacherView, UploadView
 from pgd_core.jobs.job import CheckState
 
-Checked = TypeVar("Checked", DatasetView, TeacherView)
 STORING_S = 600.0  # that `upload` gives the service to bring a large file to its disk
 
 
 class LibraryCalls(Wire):
-    """What is asked of data sets, teachers and uploads."""
+    """What is asked of teachers and uploads."""
 
-    def add_dataset(self, name: str, folder: str | Path) -> DatasetView:
-        """Register a folder of the server with train.json, train/, val.json, val/; or .odgt."""
-        return self._post("/v1/datasets", DatasetView, {"name": name, "folder": str(folder)})
+    def upload(
+        self, path: Path, progress: Callable[[int, int], None] = lambda _done, _whole: None
+    ) -> UploadView:
+        """Send a file; the server checks its sha256. `progress`: bytes done, and in all."""
 
-    def dataset(self, dataset_id: str) -> DatasetView:
-        """A data set with its report."""
-        return self._get(f"/v1/datasets/{dataset_id}", DatasetView)
+        def pieces(file: BinaryIO, done: int = 0) -> Iterator[bytes]:
+            while piece := file.read(2**20):
+                done += len(piece)
+                yield piece
+                progress(done, path.stat().st_size)
 
-    def datasets(self, *, after: str | None = None, limit: int = 50) -> Page[DatasetView]:
-        """Data sets, newest first."""
-        return self._get("/v1/datasets", Page[DatasetView], after=after, limit=limit)
-
-    def wait_for_dataset(
-        self, dataset_id: str, *, interval_s: float = 0.5, timeout_s: float = 600.0
-    ) -> DatasetView:
-        """The data set once its check is done; ready or rejected. TimeoutError after a while."""
-        return _checked(lambda: self.dataset(dataset_id), interval_s, timeout_s)
-
-    def upload(self, path: Path) -> UploadView:
-        """Send a file; the server checks its sha256."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
@@ -51,7 +41,7 @@ class LibraryCalls(Wire):
             answer = self._send(
                 "POST",
                 "/v1/uploads",
-                content=file,
+                content=pieces(file),
                 headers=headers,
                 params=query,
                 timeout=patient,
@@ -90,7 +80,7 @@ class LibraryCalls(Wire):
         return self._get("/v1/teachers", Page[TeacherView], after=after, limit=limit)
 
 
-def _checked(look: Callable[[], Checked], interval_s: float, timeout_s: float) -> Checked:
+def _checked(look: Callable[[], TeacherView], interval_s: float, timeout_s: float) -> TeacherView:
     deadline = time.monotonic() + timeout_s
     while (thing := look()).state is CheckState.CHECKING:
         if time.monotonic() > deadline:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from pgd_core.datasets.coco import DatasetReport, check_dataset
 from pgd_core.datasets.layout import DatasetFiles, write_text_whole
 from pgd_core.datasets.layout_search import find_layout
 from pgd_core.datasets.subset import Subset, write_subset
+from pgd_core.datasets.subset_zip import write_subset_zip
 from pgd_core.errors import DatasetUnusable, InvalidSpec, PgdError
 
 MAX_CPU_S = 4 * 3600
 MAX_REPORT_BYTES = 2**28
+_TELL_EVERY_S = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,12 +49,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_commands(commands: Any) -> None:
     check = commands.add_parser("check", help="report all faults of a COCO or CrowdHuman data set")
-    check.add_argument("train_annotations", type=Path)
-    check.add_argument("train_images", type=Path)
-    check.add_argument("val_annotations", type=Path)
-    check.add_argument("val_images", type=Path)
+    _add_parts(check)
     check.add_argument("--report", type=Path, help="where the report goes as JSON")
     check.add_argument("--sheet", type=Path, help="where a JPEG of pictures with boxes goes")
+    check.add_argument("--progress", type=Path, help="where the share that is done goes, at times")
     check.add_argument("--memory-gb", type=float, default=8, help="address space; 0: no limit")
     check.set_defaults(command=_check)
 
@@ -63,12 +65,30 @@ def _add_commands(commands: Any) -> None:
     part.add_argument("--seed", type=int, default=0, help="of which pictures")
     part.set_defaults(command=_subset)
 
+    stream = commands.add_parser("subset-zip", help="the same as a zip on standard output")
+    _add_parts(stream)
+    stream.add_argument("--wanted", type=json.loads, default={}, help="`Subset` as JSON")
+    stream.add_argument("--memory-gb", type=float, default=6, help="address space; 0: no limit")
+    stream.set_defaults(command=_subset_zip)
+
     unpacking = commands.add_parser("unpack", help="unpack a zip or tar that holds a data set")
     unpacking.add_argument("archive", type=Path)
     unpacking.add_argument("folder", type=Path, help="must not exist")
     unpacking.add_argument("--report", type=Path, help="where the parts' names go as JSON")
     unpacking.add_argument("--memory-gb", type=float, default=4, help="address space; 0: no limit")
+    unpacking.add_argument("--room", type=int, metavar="BYTES", help="that may be written at most")
     unpacking.set_defaults(command=_unpack)
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    for part in ("train_annotations", "train_images", "val_annotations", "val_images"):
+        parser.add_argument(part, type=Path)
+
+
+def _files(parsed: argparse.Namespace) -> DatasetFiles:
+    return DatasetFiles(
+        parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
+    )
 
 
 def _add_demos(commands: Any) -> None:
@@ -97,7 +117,7 @@ def _add_demos(commands: Any) -> None:
 
 def _unpack(parsed: argparse.Namespace) -> int:
     _refuse_missing_folder("--report", parsed.report)
-    limits = ArchiveLimits()
+    limits = ArchiveLimits(room_bytes=parsed.room)
     _limit_process(int(parsed.memory_gb * 2**30), limits.file_bytes)
     try:
         unpacked = unpack(parsed.archive, parsed.folder, limits)
@@ -114,16 +134,25 @@ def _check(parsed: argparse.Namespace) -> int:
     _refuse_missing_folder("--report", parsed.report)
     _refuse_missing_folder("--sheet", parsed.sheet)
     _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
-    report = check_dataset(
-        DatasetFiles(
-            parsed.train_annotations, parsed.train_images, parsed.val_annotations, parsed.val_images
-        ),
-        sheet=parsed.sheet,
-    )
+    tell = _telling(parsed.progress) if parsed.progress else None
+    report = check_dataset(_files(parsed), tell, sheet=parsed.sheet)
     if parsed.report:
         write_text_whole(parsed.report, report.model_dump_json(indent=2))
     sys.stdout.write(_summary(report))
     return 0 if report.usable else 1
+
+
+def _telling(path: Path) -> Callable[[int, int], None]:
+    """Writes the share of the pictures that were read, twice a second at most."""
+    next_at = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal next_at
+        if time.monotonic() >= next_at or done == total:
+            next_at = time.monotonic() + _TELL_EVERY_S
+            write_text_whole(path, json.dumps(done / total))
+
+    return tell
 
 
 def _refuse_missing_folder(option: str, path: Path | None) -> None:
@@ -135,6 +164,14 @@ def _subset(parsed: argparse.Namespace) -> int:
     wanted = Subset(tuple(parsed.classes), parsed.images, parsed.val_images, parsed.seed)
     files = write_subset(find_layout(parsed.source), parsed.folder, wanted)
     sys.stdout.write(f"{files.train_annotations}\n{files.val_annotations}\n")
+    return 0
+
+
+def _subset_zip(parsed: argparse.Namespace) -> int:
+    _limit_process(int(parsed.memory_gb * 2**30), MAX_REPORT_BYTES)
+    classes = tuple(parsed.wanted.get("classes", ()))
+    wanted = Subset(**(parsed.wanted | {"classes": classes}))
+    write_subset_zip(_files(parsed), sys.stdout.buffer, wanted)
     return 0
 
 

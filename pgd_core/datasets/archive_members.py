@@ -39,6 +39,7 @@ class ArchiveLimits:
     total_bytes: int = 256 * 2**30
     ratio: int = 200  # of bytes unpacked to bytes packed
     ratio_free_bytes: int = 2**28  # unpacked whatever the ratio
+    room_bytes: int | None = None  # that the disk has; None: not asked
 
 
 class Readable(Protocol):
@@ -63,6 +64,11 @@ class Meter:
 
     def add(self, size: int) -> None:
         self.total += size
+        if self._limits.room_bytes is not None and self.total > self._limits.room_bytes:
+            raise DatasetUnusable(
+                f"the archive unpacks to over {self._limits.room_bytes} bytes, all the room that "
+                "the server's disk has; send it again once there is more"
+            )
         if self.total > self._most:
             raise DatasetUnusable(
                 f"the archive unpacks to over {self._most} bytes, which is over "

@@ -85,6 +85,11 @@ def _written(archive: Path, root: Path, limits: ArchiveLimits) -> Unpacked:
         else:
             size += _write(root / path, member, limits)
             files += 1
+    return described(root, files=files, size=size, left_out=left_out)
+
+
+def described(root: Path, *, files: int, size: int, left_out: int = 0) -> Unpacked:
+    """The data set that is in the folder; DatasetUnusable where there is none."""
     found = find_layout(root)
     parts = {part: str(path.relative_to(root)) for part, path in vars(found).items()}
     return Unpacked(usable=True, files=files, bytes=size, left_out=left_out, **parts)

@@ -70,15 +70,18 @@ class CocoSplit:
             }
         )
 
-    def write(self, path: Path) -> None:
-        """The annotation file, whole or not at all."""
+    def content(self) -> dict[str, Any]:
+        """In COCO's structure."""
         categories = [{"id": i, "name": name} for i, name in enumerate(self.class_names, 1)]
-        content = {
+        return {
             "images": self.images,
             "annotations": self.annotations,
             "categories": categories,
         }
-        write_text_whole(path, json.dumps(content))
+
+    def write(self, path: Path) -> None:
+        """The annotation file, whole or not at all."""
+        write_text_whole(path, json.dumps(self.content()))
 
 
 def write_text_whole(path: Path, text: str) -> None:

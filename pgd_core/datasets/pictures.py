@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from PIL import Image, UnidentifiedImageError
 
 from pgd_core.datasets.report import Code, shown
+from pgd_core.errors import DatasetUnusable
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # what training decodes
 EXIF_ORIENTATION_TAG = 0x0112
@@ -64,7 +65,25 @@ def read_pictures(
     return facts
 
 
+def picture_bytes(
+    folder: Path,
+    file_name: str,
+    limits: PictureLimits = PictureLimits(),
+) -> bytes:
+    """A picture's file of a data set that was usable; DatasetUnusable where it no longer is one."""
+    found = _found(folder.resolve(), file_name, limits)
+    if isinstance(found, PictureFacts):
+        raise DatasetUnusable(found.message)
+    return found
+
+
 def _read(root: Path, file_name: str, limits: PictureLimits) -> PictureFacts:
+    content = _found(root, file_name, limits)
+    return content if isinstance(content, PictureFacts) else _decoded(content, file_name, limits)
+
+
+def _found(root: Path, file_name: str, limits: PictureLimits) -> bytes | PictureFacts:
+    """The file's bytes, or the fault."""
     unsafe = unsafe_part(file_name)
     if unsafe:
         message = f"file_name {shown(file_name)} {unsafe}: name a file inside the image folder"
@@ -74,12 +93,11 @@ def _read(root: Path, file_name: str, limits: PictureLimits) -> PictureFacts:
         if not path.is_relative_to(root):
             message = f"{shown(file_name)} is a link that leaves the image folder: copy the file in"
             return PictureFacts(code=Code.UNSAFE_FILE_NAME, message=message)
-        content = _content(path, file_name, limits)
+        return _content(path, file_name, limits)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         message = f"{shown(file_name)} cannot be opened ({reason}): add it or remove its image"
         return PictureFacts(code=Code.PICTURE_MISSING, message=message)
-    return content if isinstance(content, PictureFacts) else _decoded(content, file_name, limits)
 
 
 def unsafe_part(file_name: str) -> str | None:

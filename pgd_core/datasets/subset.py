@@ -35,25 +35,25 @@ def write_subset(
     """
     if folder.exists():
         raise InvalidSpec(f"{folder} exists; give a folder that does not")
-    splits = (
-        (files.train_annotations, files.train_images, subset.images),
-        (files.val_annotations, files.val_images, subset.val_images),
-    )
-    chosen = [
-        _chosen(prepared_content(annotations, images), count, subset)
-        for annotations, images, count in splits
-    ]
+    train, val = chosen_splits(files, subset)
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     unfinished.mkdir()
     try:
         new = DatasetFiles.under(unfinished, ".json")
-        _write(chosen[0], files.train_images, new.train_annotations, new.train_images)
-        _write(chosen[1], files.val_images, new.val_annotations, new.val_images)
+        _write(train, files.train_images, new.train_annotations, new.train_images)
+        _write(val, files.val_images, new.val_annotations, new.val_images)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished)
         raise
     return DatasetFiles.under(folder, ".json")
+
+
+def chosen_splits(files: DatasetFiles, subset: Subset) -> tuple[CocoSplit, CocoSplit]:
+    """Train and val of the new data set; InvalidSpec for what cannot be had."""
+    train = prepared_content(files.train_annotations, files.train_images)
+    val = prepared_content(files.val_annotations, files.val_images)
+    return _chosen(train, subset.images, subset), _chosen(val, subset.val_images, subset)
 
 
 def _write(split: CocoSplit, source: Path, annotations: Path, target: Path) -> None:

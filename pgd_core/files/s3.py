@@ -26,7 +26,7 @@ from pgd_core.files.measure import measure
 from pgd_core.jobs.protocols import StoredFile
 
 _DIGEST = "sha256"  # the name in an object's metadata
-_CONFIG = Config(
+CONFIG = Config(
     signature_version="s3v4",  # links of the older signature are refused by newer regions
     connect_timeout=3,
     read_timeout=30,  # a large file of many parts is put together while we wait
@@ -47,7 +47,7 @@ class S3FileStore:
     """
 
     def __init__(self, bucket: str, prefix: str, cache: FileCache) -> None:
-        self._client = Session().client("s3", config=_CONFIG)
+        self._client = Session().client("s3", config=CONFIG)
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._cache = cache

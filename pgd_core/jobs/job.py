@@ -252,6 +252,11 @@ class Dataset:
     report: dict[str, Any]
     created_at: datetime
     team: str = DEFAULT_TEAM
+    version: int = 1  # of its name in its team
+    upload: str | None = None  # the archive that it came in; its parts are "" until it is unpacked
+    s3: str = ""  # or the address of the prefix that it came from
+    progress: dict[str, Any] = field(default_factory=dict)  # of its check while that lasts
+    same_as: str | None = None  # an older one of its team with the same content
 
 
 @dataclass(frozen=True)

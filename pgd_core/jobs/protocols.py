@@ -13,11 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
+from pgd_core.jobs.datasets import DatasetStore
 from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import (
     Artifact,
     Claim,
-    Dataset,
     Event,
     Job,
     JobState,
@@ -30,7 +30,7 @@ from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.jobs.teacher_store import TeacherStore
-from pgd_core.jobs.teams import DEFAULT_TEAM, Team
+from pgd_core.jobs.teams import Team
 
 
 @dataclass(frozen=True)
@@ -273,33 +273,8 @@ class StudyStore(Protocol):
         """Its unfinished jobs that no other unfinished study needs."""
 
 
-class LibraryStore(TeacherStore, Protocol):
+class LibraryStore(DatasetStore, TeacherStore, Protocol):
     """Data sets, teachers and uploads."""
-
-    def add_dataset(
-        self,
-        name: str,
-        train_annotations: str,
-        train_images: str,
-        val_annotations: str,
-        val_images: str,
-        *,
-        team: str = DEFAULT_TEAM,
-    ) -> Dataset: ...
-    def dataset(self, dataset_id: str) -> Dataset: ...
-    def datasets(
-        self, *, team: str | None = None, after: str | None = None, limit: int = 50
-    ) -> Sequence[Dataset]: ...
-    def datasets_to_check(self) -> Sequence[Dataset]: ...
-    def dataset_checked(
-        self,
-        dataset_id: str,
-        *,
-        usable: bool,
-        report: dict[str, Any],
-        sha256: str,
-        classes: Sequence[str],
-    ) -> None: ...
 
     def add_upload(self, upload: Upload) -> None: ...
     def upload(self, upload_id: str) -> Upload: ...
@@ -352,10 +327,13 @@ class HousekeepingStore(Protocol):
         """Those that exist."""
 
     def owners(self, ids: Collection[str]) -> set[str]:
-        """Those that are ids of jobs, teachers or uploads."""
+        """Those that are ids of jobs, teachers, data sets or uploads."""
+
+    def datasets(self, ids: Collection[str]) -> set[str]:
+        """Those that are ids of data sets."""
 
     def named_keys(self, owner_ids: Collection[str]) -> set[str]:
-        """The keys of files that rows of these jobs, teachers and uploads name."""
+        """The keys of files that rows of these jobs, teachers, data sets and uploads name."""
 
     def spent_uploads(self, upload_ids: Collection[str], kept: timedelta) -> set[str]:
-        """Those that arrived longer ago than `kept`, and of which no teacher is being checked."""
+        """Those that arrived longer ago than `kept`, and of which nothing is being checked."""

@@ -8,12 +8,15 @@ from itertools import islice
 
 from sqlalchemy import Engine, or_, select, union_all
 
+from pgd_core.jobs.datasets import contact_sheet_key
 from pgd_core.jobs.job import CheckState, Job
+from pgd_core.store.dataset_tables import DatasetRow
 from pgd_core.store.engine import reading
 from pgd_core.store.rows import job_of
 from pgd_core.store.tables import ArtifactRow, JobRow, TeacherRow, UploadRow
 from pgd_core.store.times import database_now
 
+_OWNERS = (JobRow, TeacherRow, DatasetRow, UploadRow)
 _BATCH = 500  # ids in a query: SQLite takes 32766 values
 
 
@@ -38,11 +41,16 @@ class SqlHousekeeping:
     def owners(self, ids: Collection[str]) -> set[str]:
         found: set[str] = set()
         for some in _batches(ids):
-            query = union_all(
-                *(select(t.id).where(t.id.in_(some)) for t in (JobRow, TeacherRow, UploadRow))
-            )
+            query = union_all(*(select(t.id).where(t.id.in_(some)) for t in _OWNERS))
             with reading(self._engine) as session:
                 found.update(session.scalars(query))
+        return found
+
+    def datasets(self, ids: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for some in _batches(ids):
+            with reading(self._engine) as session:
+                found.update(session.scalars(select(DatasetRow.id).where(DatasetRow.id.in_(some))))
         return found
 
     def named_keys(self, owner_ids: Collection[str]) -> set[str]:
@@ -56,13 +64,16 @@ class SqlHousekeeping:
             )
             with reading(self._engine) as session:
                 found.update(session.scalars(query))
-        return found
+        return found | {contact_sheet_key(each) for each in self.datasets(owner_ids)}
 
     def spent_uploads(self, upload_ids: Collection[str], kept: timedelta) -> set[str]:
-        being_checked = (
-            select(TeacherRow.id)
-            .where(TeacherRow.upload == UploadRow.id, TeacherRow.state == CheckState.CHECKING)
-            .exists()
+        being_checked = or_(
+            *(
+                select(table.id)
+                .where(table.upload == UploadRow.id, table.state == CheckState.CHECKING)
+                .exists()
+                for table in (TeacherRow, DatasetRow)
+            )
         )
         found: set[str] = set()
         for ids in _batches(upload_ids):

@@ -1,4 +1,4 @@
-"""Data sets, teachers and uploads in SQL: `jobs.protocols.LibraryStore`."""
+"""Teachers and uploads in SQL, and with data sets `jobs.protocols.LibraryStore`."""
 
 from __future__ import annotations
 
@@ -10,80 +10,21 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from pgd_core.errors import IllegalMove, NotFound
-from pgd_core.jobs.job import CheckState, Dataset, Teacher, Upload
+from pgd_core.jobs.job import CheckState, Teacher, Upload
 from pgd_core.jobs.spec import DetectorSpec
 from pgd_core.jobs.teams import DEFAULT_TEAM
+from pgd_core.store.datasets import DatasetRecords
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.rows import dataset_of, storable, teacher_of, upload_of
-from pgd_core.store.tables import Base, DatasetRow, TeacherRow, UploadRow
+from pgd_core.store.rows import storable, teacher_of, upload_of
+from pgd_core.store.tables import Base, TeacherRow, UploadRow
 from pgd_core.store.teacher_actions import SqlTeacherActions
 from pgd_core.store.times import database_now
 
 Row = TypeVar("Row", bound=Base)
-Checked = TypeVar("Checked", DatasetRow, TeacherRow)
 
 
-class SqlLibraryStore(SqlTeacherActions):
+class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
     """Implements `LibraryStore`; see there what each method promises."""
-
-    def add_dataset(
-        self,
-        name: str,
-        train_annotations: str,
-        train_images: str,
-        val_annotations: str,
-        val_images: str,
-        *,
-        team: str = DEFAULT_TEAM,
-    ) -> Dataset:
-        row = DatasetRow(
-            id=str(uuid7()),
-            name=name,
-            state=CheckState.CHECKING,
-            train_annotations=train_annotations,
-            train_images=train_images,
-            val_annotations=val_annotations,
-            val_images=val_images,
-            team=team,
-            created_at=database_now(),
-        )
-        with writing(self._engine) as session:
-            session.add(row)
-            session.flush()
-            return dataset_of(row)
-
-    def dataset(self, dataset_id: str) -> Dataset:
-        with reading(self._engine) as session:
-            return dataset_of(_existing(session, DatasetRow, dataset_id, "data set"))
-
-    def datasets(
-        self, *, team: str | None = None, after: str | None = None, limit: int = 50
-    ) -> Sequence[Dataset]:
-        with reading(self._engine) as session:
-            rows = session.scalars(_newest_first(DatasetRow, team, after, limit))
-            return [dataset_of(row) for row in rows]
-
-    def datasets_to_check(self) -> Sequence[Dataset]:
-        with reading(self._engine) as session:
-            return [dataset_of(row) for row in session.scalars(_to_check(DatasetRow))]
-
-    def dataset_checked(
-        self,
-        dataset_id: str,
-        *,
-        usable: bool,
-        report: dict[str, Any],
-        sha256: str,
-        classes: Sequence[str],
-    ) -> None:
-        values = {
-            "state": CheckState.READY if usable else CheckState.REJECTED,
-            "report": storable(report),
-            "sha256": sha256,
-            "classes": list(classes),
-        }
-        with writing(self._engine) as session:
-            _settle(session, DatasetRow, dataset_id, "data set", values)
 
     def add_upload(self, upload: Upload) -> None:
         with writing(self._engine) as session:
@@ -182,20 +123,20 @@ def _existing(session: Session, table: type[Row], row_id: str, noun: str) -> Row
 
 
 def _newest_first(
-    table: type[Checked], team: str | None, after: str | None, limit: int
-) -> Select[Checked]:
+    table: type[TeacherRow], team: str | None, after: str | None, limit: int
+) -> Select[TeacherRow]:
     query = select(table).order_by(table.id.desc()).limit(limit)
     if team is not None:
         query = query.where(table.team == team)
     return query if after is None else query.where(table.id < after)
 
 
-def _to_check(table: type[Checked]) -> Select[Checked]:
+def _to_check(table: type[TeacherRow]) -> Select[TeacherRow]:
     return select(table).where(table.state == CheckState.CHECKING).order_by(table.id)
 
 
 def _settle(
-    session: Session, table: type[Checked], row_id: str, noun: str, values: dict[str, Any]
+    session: Session, table: type[TeacherRow], row_id: str, noun: str, values: dict[str, Any]
 ) -> None:
     """The result of a check; a thing that was checked already keeps its first result."""
     settled = session.scalar(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pgd_core.jobs.job import (
     Artifact,
     CheckState,
-    Dataset,
     Event,
     Job,
     JobState,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from pgd_core.store.tables import (
         ArtifactRow,
-        DatasetRow,
         EventRow,
         JobRow,
         TeacherRow,
@@ -64,11 +62,6 @@ def event_of(row: EventRow) -> Event:
 
 def artifact_of(row: ArtifactRow) -> Artifact:
     return Artifact(**values_of(row, Artifact))
-
-
-def dataset_of(row: DatasetRow) -> Dataset:
-    values = values_of(row, Dataset)
-    return Dataset(**values | {"state": CheckState(row.state), "classes": tuple(row.classes)})
 
 
 def teacher_of(row: TeacherRow) -> Teacher:

@@ -189,26 +189,6 @@ class StudyChildRow(Base):
     job_id: Mapped[str] = mapped_column(_ID, ForeignKey("jobs.id"))
 
 
-class DatasetRow(Base):
-    """A registered COCO data set."""
-
-    __tablename__ = "datasets"
-    __table_args__ = (Index("ix_datasets_state", "state"),)
-
-    id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
-    state: Mapped[str] = mapped_column(_WORD)
-    train_annotations: Mapped[str] = mapped_column(Text)
-    train_images: Mapped[str] = mapped_column(Text)
-    val_annotations: Mapped[str] = mapped_column(Text)
-    val_images: Mapped[str] = mapped_column(Text)
-    classes: Mapped[list[str]] = mapped_column(default=list)
-    sha256: Mapped[str] = mapped_column(_SHA256, default="")
-    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    created_at: Mapped[datetime]
-    team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)
-
-
 class UploadRow(Base):
     """A file that a user sent."""
 

@@ -84,7 +84,7 @@ def operations(world) -> Iterator[tuple[str, str, dict]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
-            if path.endswith("artifacts/{name}"):
+            if path.endswith(("artifacts/{name}", "/contact-sheet")):
                 yield path, "head", operation
 
 

@@ -61,3 +61,14 @@ def test_checking_needs_neither_numpy_nor_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_check_writes_the_share_that_is_done(tmp_path: Path) -> None:
+    assert main(["digits", str(tmp_path / "d"), "--images", "2", "--val-images", "1"]) == 0
+    parts = [str(tmp_path / "d" / name) for name in ("train.json", "train", "val.json", "val")]
+    limits = ["--memory-gb", "0", "--progress", str(tmp_path / "done")]
+    command = [sys.executable, "-m", "pgd_core.datasets", "check", *parts, *limits]
+
+    subprocess.run(command, capture_output=True, timeout=60, check=True)
+
+    assert json.loads((tmp_path / "done").read_text()) == 1.0

@@ -189,10 +189,10 @@ def test_missing_credentials_are_told(settings, source, monkeypatch):
 
 
 def test_a_server_that_takes_connections_and_never_answers_is_given_up(settings, monkeypatch):
-    limits = s3._CONFIG
+    limits = s3.CONFIG
     assert 0 < limits.connect_timeout <= 5
     assert 0 < limits.read_timeout <= 30
-    monkeypatch.setattr(s3, "_CONFIG", limits.merge(Config(read_timeout=0.1)))
+    monkeypatch.setattr(s3, "CONFIG", limits.merge(Config(read_timeout=0.1)))
     with socket.create_server(("127.0.0.1", 0)) as listener:  # the kernel takes the connections
         port = listener.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
