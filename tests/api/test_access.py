@@ -45,6 +45,7 @@ class Things:
             "/v1/workers": {"name": "gpu-1"},
             "/v1/teams": {"name": self.team},
             "/v1/jobs": {"name": self.artifact},
+            "/v1/uploads/files": {"filename": "a.pth"},
             "/problems": {"code": "not_found"},
         }
         named = next((names for part, names in shared.items() if path.startswith(part)), {})
