@@ -7,12 +7,13 @@ from api.client.jobs import JobCalls, PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
 from api.client.queue import QueueCalls
+from api.client.uploads import UploadCalls
 from api.client.wire import ApiError
 
 __all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
-class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls):
+class Client(LibraryCalls, UploadCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls):
     """One caller of the service; close it, or use it in a `with` block.
 
     Without `api_key` it finds one as `api.client.credentials` says.

@@ -1,25 +1,21 @@
-"""Data sets, teachers and uploads from Python."""
+"""Data sets and teachers from Python."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
-
 from api.client.wire import Spec, Wire, plain
-from api.schemas import DatasetView, Page, TeacherView, UploadView
+from api.schemas import DatasetView, Page, TeacherView
 from pgd_core.jobs.job import CheckState
 
 Checked = TypeVar("Checked", DatasetView, TeacherView)
-STORING_S = 600.0  # that `upload` gives the service to bring a large file to its disk
 
 
 class LibraryCalls(Wire):
-    """What is asked of data sets, teachers and uploads."""
+    """What is asked of data sets and teachers."""
 
     def add_dataset(self, name: str, folder: str | Path) -> DatasetView:
         """Register a folder of the server with train.json, train/, val.json, val/; or .odgt."""
@@ -38,24 +34,6 @@ class LibraryCalls(Wire):
     ) -> DatasetView:
         """The data set once its check is done; ready or rejected. TimeoutError after a while."""
         return _checked(lambda: self.dataset(dataset_id), interval_s, timeout_s)
-
-    def upload(self, path: Path) -> UploadView:
-        """Send a file; the server checks its sha256."""
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            headers = {"Content-Length": str(path.stat().st_size)}
-            query = {"filename": path.name, "sha256": sha256}
-            patient = httpx.Timeout(STORING_S, connect=self._http.timeout.connect)
-            answer = self._send(
-                "POST",
-                "/v1/uploads",
-                content=file,
-                headers=headers,
-                params=query,
-                timeout=patient,
-            )
-        return UploadView.model_validate_json(answer.content)
 
     def add_teacher_from_job(self, name: str, job_id: str) -> TeacherView:
         """Register the detector that a train or distill job made."""
