@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.client import Client
 from api.command_options import Json
 from api.schemas import DatasetView, TeacherView
+from api.transfer_bar import transfer_bar
 
 data = typer.Typer(no_args_is_help=True, help="Data sets.")
 teacher = typer.Typer(no_args_is_help=True, help="Teachers.")
@@ -87,7 +88,8 @@ def teacher_add(
             assert file is not None
             assert declaration is not None
             said = json_object(declaration.read_text(), str(declaration))
-            upload = client.upload(file)
+            with transfer_bar(file.name) as progress:
+                upload = client.upload(file, progress)
             model, classes = said.get("model", {}), said.get("classes", [])
             added = client.add_teacher_from_upload(name, upload.id, model, classes)
         if wait:
