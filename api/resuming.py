@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from api.errors import DigestMismatch, StorageFull, TooLarge
 from api.services import Services
 from api.upload_errors import OffsetConflict, UploadBusy, UploadGone
-from pgd_core.errors import BadRequest, NotFound
+from pgd_core.errors import BadRequest, Conflict, NotFound
 from pgd_core.files.full_disk import lacks_room
 from pgd_core.files.measure import measure
 from pgd_core.jobs.unfinished import UnfinishedUpload
@@ -177,14 +177,24 @@ def busy(upload_id: str) -> UploadBusy:
 
 
 def create_file(services: Services, upload: UnfinishedUpload) -> None:
-    """The empty file of a new upload."""
+    """The empty file of a new upload, which is dropped where there can be none."""
     path = services.unfinished_file(upload.id)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _sync(path.parent)
+    except OSError as error:
+        services.unfinished.drop(upload.id)
+        if lacks_room(error):
+            raise StorageFull("the server's disk is full; nothing was begun") from error
+        raise
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
     finally:
-        os.close(folder)
+        os.close(number)
 
 
 def delete(services: Services, upload: UnfinishedUpload) -> None:
@@ -228,7 +238,10 @@ def finish(services: Services, upload: UnfinishedUpload) -> UnfinishedUpload:
         raise DigestMismatch(
             f"the file's sha256 is {sha256}, not {upload.sha256}; it was deleted, send it anew"
         )
-    services.unfinished.finish(upload.id, key=key, size=size, sha256=sha256)
+    try:
+        services.unfinished.finish(upload.id, key=key, size=size, sha256=sha256)
+    except Conflict as error:  # another was faster; whose it is, is told once
+        raise OffsetConflict(upload.id, upload.offset, upload.length) from error
     return services.unfinished.get(upload.id)
 
 

@@ -91,7 +91,7 @@ def begin_upload(
         valid_for=valid_for(services),
         quota=UploadQuota(settings.max_unfinished_bytes),
     )
-    create_file(services, upload)
+    create_file(services, upload)  # after the row: without one, nobody would clear it away
     headers = state_headers(upload) | {"Location": f"{TUS_PATH}/{upload.id}"}
     return Response(status_code=201, headers=headers)
 
@@ -148,9 +148,7 @@ async def append_to_upload(
     return Response(status_code=204, headers=headers)
 
 
-@router.delete(
-    "/{unfinished_id}", status_code=204, responses=problems(403, 404, 409, 410, 412, 423)
-)
+@router.delete("/{unfinished_id}", status_code=204, responses=problems(403, 404, 409, 412, 423))
 def drop_upload(
     unfinished_id: IdInUrl, services: ServicesDep, caller: Submitter, _: None = VERSION
 ) -> Response:

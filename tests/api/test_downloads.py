@@ -11,6 +11,7 @@ import pytest
 
 from api.client import ApiError, Client, transfers
 from api.client import artifacts as client_module
+from pgd_core.errors import StorageUnavailable
 from pgd_core.settings import Settings
 from tests.api.answers import problem_of
 from tests.api.conftest import World
@@ -108,6 +109,27 @@ def test_an_upload_goes_to_the_bucket(world):
 
     assert answer.status_code == 201, answer.text
     key = world.services.library.upload(answer.json()["id"]).key
+    assert world.services.files.path(key).read_bytes() == b"weights"
+
+
+def test_a_file_that_came_in_pieces_goes_to_the_bucket(world, monkeypatch):
+    tus = {"Tus-Resumable": "1.0.0"}
+    begin = world.http.post("/v1/uploads/tus", headers=tus | {"Upload-Length": "7"})
+    url, finish = begin.headers["location"], world.services.unfinished.finish
+
+    def piece(start, content):
+        usual = {"Upload-Offset": str(start), "Content-Type": "application/offset+octet-stream"}
+        return world.http.patch(url, content=content, headers=tus | usual)
+
+    def fails(*_, **__):
+        raise StorageUnavailable("killed")
+
+    monkeypatch.setattr(world.services.unfinished, "finish", fails)
+    problem_of(piece(0, b"weights"), 503, "not_serving")  # it lies in the bucket, unregistered
+    monkeypatch.setattr(world.services.unfinished, "finish", finish)
+    assert piece(6, b"s").status_code == 204
+
+    key = world.services.library.upload(url.rpartition("/")[2]).key
     assert world.services.files.path(key).read_bytes() == b"weights"
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import socket
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
+from tusclient.client import TusClient
 
 from api import resuming
+from api.upload_errors import OffsetConflict
 from pgd_core.errors import StorageUnavailable
-from pgd_core.store.engine import writing
+from pgd_core.store.engine import reading, writing
 from pgd_core.store.times import database_now
 from pgd_core.store.upload_tables import UnfinishedUploadRow
 from tests.api.answers import problem_of
@@ -321,6 +325,18 @@ def test_without_room_nothing_is_begun_and_what_arrived_is_kept(world):
     assert piece(world.http, url, 1000, CONTENT[1000:]).status_code == 204
 
 
+def test_an_upload_whose_file_cannot_be_made_is_not_begun(world, monkeypatch):
+    def full(_folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resuming, "_sync", full)
+    headers = TUS | {"Upload-Length": "5"}
+    problem_of(world.http.post("/v1/uploads/tus", headers=headers), 507, "storage_full")
+
+    with reading(world.services.unfinished._engine) as session:
+        assert session.scalars(select(UnfinishedUploadRow.id)).all() == []
+
+
 def test_a_disk_that_fills_up_keeps_what_arrived(world, monkeypatch):
     url = begun(world.http)
     write, left = resuming.os.write, [2]
@@ -427,6 +443,19 @@ def test_a_file_that_could_not_be_registered_leaves_its_last_byte_to_send(
     assert stored(world, url) == CONTENT
 
 
+def test_of_two_who_register_a_file_the_slower_one_is_told_that_it_is_all_there(world):
+    url = begun(world.http)
+    piece(world.http, url, 0, CONTENT[:1000])
+    upload = world.services.unfinished.get(url.rpartition("/")[2])
+    piece(world.http, url, 1000, CONTENT[1000:])
+
+    with pytest.raises(OffsetConflict) as caught:
+        resuming.finish(world.services, upload)
+
+    assert caught.value.headers["Upload-Offset"] == str(SIZE)
+    assert stored(world, url) == CONTENT
+
+
 @pytest.mark.parametrize("size", [0, 1000, SIZE - 1])
 def test_an_upload_whose_bytes_were_lost_says_so(world, size):
     url = begun(world.http)
@@ -448,6 +477,20 @@ def test_the_whole_file_leaves_one_audit_event(world):
     (event,) = http.get("/v1/audit").json()["items"]
     assert (event["action"], event["thing"]) == ("add_upload", f"uploads/{url.rpartition('/')[2]}")
     assert event["details"] == {"filename": "a.pth", "size": SIZE}
+
+
+def test_anothers_client_of_the_protocol_is_served(world, url):
+    headers = {"Authorization": f"Bearer {world.secret}"}
+    client = TusClient(f"{url}/v1/uploads/tus", headers=headers)
+    metadata = {"filename": "big.pth", "sha256": SHA256}
+    first = client.uploader(file_stream=io.BytesIO(CONTENT), chunk_size=3000, metadata=metadata)
+    first.upload(stop_at=4000)
+
+    second = client.uploader(file_stream=io.BytesIO(CONTENT), chunk_size=3000, url=first.url)
+    second.upload()
+
+    assert 0 < first.offset < second.offset == SIZE
+    assert stored(world, urlsplit(first.url).path) == CONTENT
 
 
 # Hostile input
