@@ -1,8 +1,9 @@
 """Every request that changed something leaves an audit event, whatever route it went to.
 
 That is every PUT, PATCH and DELETE that succeeded, and every POST answered with 201, 202 or 204:
-a POST that only looks, such as a check of a spec, answers 200. The event is stored before the
-answer is sent; where it cannot be, the answer is an error.
+a POST that only looks, such as a check of a spec, answers 200. The pieces of a resumable upload
+leave one event together, when it is whole. The event is stored before the answer is sent; where it
+cannot be, the answer is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Audit:
         services: Services = scope["app"].state.services
 
         async def note_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and _changed(scope, message["status"]):
+            changed = message["type"] == "http.response.start" and _changed(
+                scope, message["status"]
+            )
+            if changed and not caller.trail.is_quiet:
                 await run_in_threadpool(
                     _note, services, caller, scope, Headers(raw=message["headers"])
                 )
@@ -46,11 +50,12 @@ def _changed(scope: Scope, status: int) -> bool:
 
 def _note(services: Services, caller: Caller, scope: Scope, headers: Headers) -> None:
     thing = headers.get("location") or scope["path"].rpartition(":")[0] or scope["path"]
+    action, thing = caller.trail.event or (scope["route"].name, thing)
     services.audit.note(
         key_id=caller.key.id,
         key_name=caller.name,
         team=caller.trail.team,
-        action=scope["route"].name,
+        action=action,
         thing=thing.removeprefix("/v1/")[:500],
         details=caller.trail.details,
     )

@@ -27,6 +27,8 @@ class Trail:
 
     team: str
     details: dict[str, Any] = field(default_factory=dict)
+    is_quiet: bool = False  # a step of something that leaves one event at its end
+    event: tuple[str, str] | None = None  # action and thing, where they are not the request's
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from api.key_commands import commands as key_commands
 from api.library_commands import json_object, show_answer
 from api.queue_commands import commands as queue_commands
 from api.teacher_commands import teacher
+from api.transfer_commands import commands as transfer_commands
 
 
 class Commands(TyperGroup):
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
 app.add_typer(queue_commands)
+app.add_typer(transfer_commands)
 app.add_typer(key_commands)
 out = Console()
 
@@ -237,26 +238,6 @@ def watch(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
                 out.print(job.message, highlight=False, markup=False)
     if job.state != "succeeded":
         raise typer.Exit(1)
-
-
-@app.command()
-def download(
-    context: typer.Context,
-    job_id: JobId,
-    names: Annotated[list[str] | None, typer.Argument(help="Artifacts; all when none.")] = None,
-    to: Annotated[Path, typer.Option(help="Folder.")] = Path(),
-    as_json: Json = False,
-) -> None:
-    """Download a job's artifacts, each checked against its sha256."""
-    with Client(context.obj) as client:
-        wanted = names or [artifact.name for artifact in client.artifacts(job_id)]
-        if not wanted:
-            state = client.job(job_id).state
-            typer.echo(f"pgd: job {job_id} is {state} and has published nothing", err=True)
-            raise typer.Exit(1)
-        to.mkdir(parents=True, exist_ok=True)
-        paths = [client.download(job_id, name, to) for name in wanted]
-    typer.echo(json.dumps([str(path) for path in paths]) if as_json else "\n".join(map(str, paths)))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api.errors import problem
+from api.ranges import MalformedRange, OutsideRange, part_asked_for
 from pgd_core.jobs.job import Artifact
 from pgd_core.jobs.protocols import FileStore
 
@@ -68,36 +70,42 @@ class ArtifactResponse(FileResponse):
     """The file, whole or in ranges."""
 
     def __init__(self, artifact: Artifact, path: Path) -> None:
+        found = path.stat()
+        self._size = found.st_size
         super().__init__(
             path,
             headers=identity_headers(artifact),
             media_type=artifact.media_type,
             filename=artifact.name,
-            stat_result=path.stat(),
+            stat_result=found,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As FileResponse answers, but for its plain-text 400 and 416."""
-        refused: dict[str, str] | None = None
+        """As FileResponse answers, of whose reading of Range only plain lists of bytes remain."""
+        headers = MutableHeaders(raw=list(scope["headers"]))
+        try:
+            asked = self._asked(scope["method"], headers)
+        except (MalformedRange, OutsideRange) as error:
+            await _refusal(scope["path"], self._size, error)(scope, receive, send)
+            return
+        del headers["range"]
+        del headers["if-range"]
+        if asked is not None:
+            headers["range"] = asked
+        await super().__call__({**scope, "headers": headers.raw}, receive, send)
 
-        async def send_or_refuse(message: Message) -> None:
-            nonlocal refused
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                refused = {k.decode(): v.decode() for k, v in message["headers"]}
-                await _refusal(scope, message["status"], refused)(scope, receive, send)
-            elif refused is None:
-                await send(message)
-
-        await super().__call__(scope, receive, send_or_refuse)
+    def _asked(self, method: str, headers: Headers) -> str | None:
+        """The ranges to send; None: all of it, as for who knows another file (13.1.5)."""
+        asked, known = headers.get("range"), headers.get("if-range")
+        if asked is None or method != "GET" or known not in (None, self.headers["etag"]):
+            return None
+        return part_asked_for(asked, self._size)
 
 
-def _refusal(scope: Scope, status: int, headers: dict[str, str]) -> Response:
-    kept = {"Content-Range": headers["content-range"]} if "content-range" in headers else {}
-    code = "range_not_satisfiable" if status == 416 else "bad_request"
-    size = headers.get("content-range", "bytes */?").removeprefix("bytes */")
-    detail = (
-        f"the range lies outside the file's {size} bytes"
-        if status == 416
-        else "the Range header is malformed; write bytes=FIRST-LAST"
-    )
-    return problem(scope["path"], status, code, detail, headers=kept)
+def _refusal(path: str, size: int, error: MalformedRange | OutsideRange) -> Response:
+    if isinstance(error, MalformedRange):
+        detail = "the Range header is malformed; write bytes=FIRST-LAST"
+        return problem(path, 400, "bad_request", detail)
+    detail = f"the range lies outside the file's {size} bytes"
+    headers = {"Content-Range": f"bytes */{size}"}
+    return problem(path, 416, "range_not_satisfiable", detail, headers=headers)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.upload_errors import UPLOAD_STATUS
 from pgd_core import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -85,6 +86,8 @@ FRAMEWORK_CODES: dict[int, tuple[str, str]] = {
     500: ("internal_error", "A defect of the service; its log knows more."),
 }
 
+STATUS |= UPLOAD_STATUS
+
 
 def status_of(error: type[errors.PgdError]) -> HTTPStatus:
     """The status of the nearest class in the table."""
@@ -128,7 +131,10 @@ def _ours(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _defect(request, error)
     items = [{"pointer": p.pointer, "detail": p.message} for p in error.problems]
-    return problem(request.url.path, status, error.code, error.message, items=items)
+    headers = getattr(error, "headers", None)  # of some, to be sent along
+    return problem(
+        request.url.path, status, error.code, error.message, items=items, headers=headers
+    )
 
 
 def _storage(request: Request, error: Exception) -> Response:

@@ -44,7 +44,7 @@ class BodyLimit:
         self.max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/v1/uploads":
+        if scope["type"] != "http" or _takes_files(scope["path"]):
             await self.app(scope, receive, send)
             return
         messages = await self._taken(scope, receive)
@@ -75,6 +75,10 @@ class BodyLimit:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"the body is over {self.max_bytes} bytes; files go to POST /v1/uploads"
         await problem(scope["path"], 413, "too_large", detail)(scope, receive, send)
+
+
+def _takes_files(path: str) -> bool:
+    return path == "/v1/uploads" or path.startswith("/v1/uploads/")
 
 
 class SameSite:

@@ -34,10 +34,12 @@ from api.routes import (
     teacher_actions,
     teachers,
     teams,
+    tus,
     uploads,
     workers,
 )
 from api.services import Hints, Services
+from api.tus_protocol import TusProtocol
 from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
 from pgd_core.settings import Settings
@@ -48,6 +50,7 @@ from pgd_core.store import (
     SqlLibraryStore,
     SqlQueue,
     SqlTeamStore,
+    SqlUnfinishedStore,
     SqlWorkerStore,
     open_engine,
 )
@@ -66,6 +69,7 @@ ROUTES = (
     teacher_actions,
     teachers,
     uploads,
+    tus,
     keys,
     me,
     audit,
@@ -116,6 +120,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         teams=SqlTeamStore(engine),
         workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
+        unfinished=SqlUnfinishedStore(engine),
         keys=SqlKeyStore(engine),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
@@ -131,6 +136,7 @@ def _install(app: FastAPI) -> None:
     app.add_middleware(Audit)
     app.add_middleware(Door)
     app.add_middleware(SameSite)
+    app.add_middleware(TusProtocol)
     app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)
     openapi.install(app)

@@ -141,6 +141,12 @@ class UploadQuery(Strict):
     sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="Checked if given.")
 
 
+class TeamQuery(Strict):
+    """Whose it shall be."""
+
+    team: str | None = Field(None, pattern=NAME, description="Default: the caller's own.")
+
+
 class TeacherSource(Strict):
     """Where a teacher's weights come from."""
 

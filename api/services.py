@@ -21,6 +21,7 @@ from pgd_core.jobs.protocols import (
     TeamStore,
     WorkerStore,
 )
+from pgd_core.jobs.unfinished import UnfinishedStore
 from pgd_core.settings import Settings
 
 
@@ -40,6 +41,7 @@ class Services:
     teams: TeamStore
     workers: WorkerStore
     library: LibraryStore
+    unfinished: UnfinishedStore
     keys: KeyStore
     audit: AuditStore
     rates: Rates
@@ -58,6 +60,10 @@ class Services:
     def scratch_folder(self) -> Path:
         """Where half-arrived uploads lie."""
         return self.settings.data_folder / "incoming"
+
+    def unfinished_file(self, upload_id: str) -> Path:
+        """Where the bytes of a resumable upload lie until it is whole."""
+        return self.settings.data_folder / "unfinished" / upload_id
 
     def attempt_folder(self, job_id: str, attempt: int) -> Path:
         """Where a trainer's log and progress lie."""

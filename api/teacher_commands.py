@@ -15,6 +15,7 @@ from api.command_options import Gpus, Json, MinMemory, PoolName, Priority, TeamN
 from api.library_commands import json_object, show_answer
 from api.schemas import TeacherView
 from api.teacher_tables import printable, recognised_table, teacher_table, teachers_table
+from api.transfer_bar import transfer_bar
 from pgd_core.jobs.job import CheckState
 
 teacher = typer.Typer(no_args_is_help=True, help="Teachers.")
@@ -187,8 +188,8 @@ def _said(declaration: Path | None, classes: str | None) -> dict[str, Any]:
 
 
 def _send(client: Client, name: str, file: Path, said: dict[str, Any]) -> TeacherView:
-    with progress.status(f"sending {file.name}, {file.stat().st_size / 1e6:,.1f} MB"):
-        upload = client.upload(file)
+    with transfer_bar(file.name) as told:
+        upload = client.upload(file, told)
     return client.add_teacher_from_upload(name, upload.id, **said)
 
 

@@ -9,6 +9,7 @@ from api.services import Services
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Dataset, Job, Teacher, Upload
 from pgd_core.jobs.keys import Key
+from pgd_core.jobs.unfinished import UnfinishedUpload
 
 
 class Owned(Protocol):
@@ -39,6 +40,11 @@ def visible_teacher(services: Services, caller: Caller, teacher_id: str) -> Teac
 def visible_upload(services: Services, caller: Caller, upload_id: str) -> Upload:
     """The upload; NotFound for another team's."""
     return _own(caller, services.library.upload(upload_id), "upload")
+
+
+def visible_unfinished(services: Services, caller: Caller, upload_id: str) -> UnfinishedUpload:
+    """The upload on its way; NotFound for another team's."""
+    return _own(caller, services.unfinished.get(upload_id), "unfinished upload")
 
 
 def visible_key(services: Services, caller: Caller, key_id: str) -> Key:

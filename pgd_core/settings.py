@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     )
     weights_folder: Path | None = Field(None, description="Where `file:NAME` backbone weights lie.")
     max_upload_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload.")
+    max_unfinished_bytes: int = Field(
+        16 * 2**30, gt=0, description="Bytes that a team may have in unfinished uploads at once."
+    )
+    keep_unfinished_h: float = Field(
+        24, gt=0, description="Hours an unfinished upload is kept after its last bytes arrived."
+    )
     pool: str = Field("default", description="The pool that a worker serves.")
     device: str = Field("auto", pattern="^(auto|cpu|cuda)$", description="Device of the trainers.")
     slots: int = Field(

@@ -30,6 +30,7 @@ from pgd_core.store import (
     SqlLibraryStore,
     SqlQueue,
     SqlStudyStore,
+    SqlUnfinishedStore,
     SqlWorkerStore,
     migrate,
     open_engine,
@@ -42,6 +43,7 @@ from worker.processes import end_orphans
 from worker.queue import HintNotSent, HintSender
 from worker.studies import StudyDriver
 from worker.sweep import Retention, sweep
+from worker.sweep_unfinished import sweep_unfinished
 
 # A hint that Redis lost is given again after so many rounds.
 _HINT_AGAIN_ROUNDS = 4
@@ -105,6 +107,7 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     scratch = settings.data_folder / "checks"
     studies = StudyDriver(SqlStudyStore(engine), jobs, SqlLibraryStore(engine), files, scratch)
     rows, kept = SqlHousekeeping(engine), _retention(settings)
+    unfinished = SqlUnfinishedStore(engine)
     data_folder = settings.data_folder.resolve()
     again_after = timedelta(seconds=_HINT_AGAIN_ROUNDS * settings.reconcile_s)
     sign = SignOfLife(data_folder, "reconciler")
@@ -127,6 +130,7 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
         ("reconcile", put_right, settings.reconcile_s),
         ("queue", drive, _DRIVE_EVERY_S),
         ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
+        ("unfinished", lambda: sweep_unfinished(data_folder, unfinished), _SWEEP_EVERY_S),
     ]
 
 

@@ -9,13 +9,21 @@ from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
 from api.client.queue import QueueCalls
 from api.client.teachers import TeacherCalls
+from api.client.uploads import UploadCalls
 from api.client.wire import ApiError
 
 __all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
 class Client(
-    DatasetCalls, LibraryCalls, TeacherCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls
+    DatasetCalls,
+    UploadCalls,
+    LibraryCalls,
+    TeacherCalls,
+    JobCalls,
+    ArtifactCalls,
+    QueueCalls,
+    KeyCalls,
 ):
     """One caller of the service; close it, or use it in a `with` block.
 

@@ -52,6 +52,12 @@ def offered(port: int, key_file: Path) -> Iterator[None]:
                 link.unlink()
 
 
+def config_folder() -> Path:
+    """Where this user's settings of ours lie."""
+    config = os.environ.get("XDG_CONFIG_HOME", "")
+    return (Path(config) if config else Path.home() / ".config") / "pgd"
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file by one that only its owner may read, whole or not at all."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
@@ -62,17 +68,12 @@ def write_private(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def _folder() -> Path:
-    config = os.environ.get("XDG_CONFIG_HOME", "")
-    return (Path(config) if config else Path.home() / ".config") / "pgd"
-
-
 def _credentials() -> Path:
-    return _folder() / "credentials.json"
+    return config_folder() / "credentials.json"
 
 
 def _local(port: int) -> Path:
-    return _folder() / "local" / str(port)
+    return config_folder() / "local" / str(port)
 
 
 def _private_folder(folder: Path) -> None:

@@ -1,52 +1,18 @@
-"""Teachers and uploads from Python."""
+"""Teachers from Python."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import BinaryIO
-
-import httpx
+from collections.abc import Callable, Sequence
 
 from api.client.teachers import declaration
 from api.client.wire import Spec, Wire
-from api.schemas import Page, TeacherView, UploadView
+from api.schemas import Page, TeacherView
 from pgd_core.jobs.job import CheckState
-
-STORING_S = 600.0  # that `upload` gives the service to bring a large file to its disk
 
 
 class LibraryCalls(Wire):
-    """What is asked of teachers and uploads."""
-
-    def upload(
-        self, path: Path, progress: Callable[[int, int], None] = lambda _done, _whole: None
-    ) -> UploadView:
-        """Send a file; the server checks its sha256. `progress`: bytes done, and in all."""
-
-        def pieces(file: BinaryIO, done: int = 0) -> Iterator[bytes]:
-            while piece := file.read(2**20):
-                done += len(piece)
-                yield piece
-                progress(done, path.stat().st_size)
-
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            headers = {"Content-Length": str(path.stat().st_size)}
-            query = {"filename": path.name, "sha256": sha256}
-            patient = httpx.Timeout(STORING_S, connect=self._http.timeout.connect)
-            answer = self._send(
-                "POST",
-                "/v1/uploads",
-                content=pieces(file),
-                headers=headers,
-                params=query,
-                timeout=patient,
-            )
-        return UploadView.model_validate_json(answer.content)
+    """What is asked of teachers."""
 
     def add_teacher_from_job(self, name: str, job_id: str) -> TeacherView:
         """Register the detector that a train or distill job made."""

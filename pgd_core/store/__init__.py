@@ -11,6 +11,7 @@ from pgd_core.store.migrate import migrate
 from pgd_core.store.queue import SqlQueue
 from pgd_core.store.studies import SqlStudyStore
 from pgd_core.store.teams import SqlTeamStore
+from pgd_core.store.unfinished import SqlUnfinishedStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SqlQueue",
     "SqlStudyStore",
     "SqlTeamStore",
+    "SqlUnfinishedStore",
     "SqlWorkerStore",
     "migrate",
     "open_engine",

@@ -36,6 +36,7 @@ class Things:
     teacher_id: str
     upload_id: str
     key_id: str
+    unfinished_id: str
     artifact: str = "student.safetensors"
 
     def url(self, path: str, unknown: bool = False) -> str:
@@ -44,6 +45,7 @@ class Things:
             "/v1/workers": {"name": "gpu-1"},
             "/v1/teams": {"name": self.team},
             "/v1/jobs": {"name": self.artifact},
+            "/v1/uploads/files": {"filename": "a.pth"},
             "/problems": {"code": "not_found"},
         }
         named = next((names for part, names in shared.items() if path.startswith(part)), {})
@@ -75,7 +77,11 @@ def things_of(world, team) -> Things:
     body = {"name": f"dataset-of-{team}", "folder": str(world.folder())}
     dataset = http.post("/v1/datasets", json=body).json()
     key = http.post("/v1/keys", json={"name": f"spare-key-of-{team}", "role": "viewer"}).json()
-    return Things(team, job_id, dataset["id"], world.teacher(team=team), upload["id"], key["id"])
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "1000"}
+    unfinished = http.post("/v1/uploads/tus", headers=headers).headers["location"]
+    teacher = world.teacher(team=team)
+    on_its_way = unfinished.rpartition("/")[2]
+    return Things(team, job_id, dataset["id"], teacher, upload["id"], key["id"], on_its_way)
 
 
 def operations(world) -> Iterator[tuple[str, str, dict]]:
@@ -89,14 +95,23 @@ def operations(world) -> Iterator[tuple[str, str, dict]]:
 
 
 def ask(http, method, url, operation):
-    """Ask with the first example of a body, where the route takes one."""
+    """Ask with the first example of a body, and of each header, where the route takes one."""
+    headers = {
+        parameter["name"]: parameter["schema"]["examples"][0]
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "header" and "examples" in parameter["schema"]
+    }
     content = operation.get("requestBody", {}).get("content", {})
     examples = content.get("application/json", {}).get("examples", {})
     if examples:
-        return http.request(method, url, json=next(iter(examples.values()))["value"])
+        return http.request(
+            method, url, json=next(iter(examples.values()))["value"], headers=headers
+        )
     if "application/json" in content:
-        return http.request(method, url, json={})
-    return http.request(method, url, content=b"bytes" if content else None)
+        return http.request(method, url, json={}, headers=headers)
+    if content:
+        headers["Content-Type"] = next(iter(content))
+    return http.request(method, url, content=b"bytes" if content else None, headers=headers)
 
 
 def lets_in(rule: str, role: str) -> bool:

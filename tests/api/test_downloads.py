@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from api.client import ApiError, Client
+from api.client import ApiError, Client, transfers
 from api.client import artifacts as client_module
+from pgd_core.errors import StorageUnavailable
 from pgd_core.settings import Settings
 from tests.api.answers import problem_of
 from tests.api.conftest import World
@@ -111,6 +112,27 @@ def test_an_upload_goes_to_the_bucket(world):
     assert world.services.files.path(key).read_bytes() == b"weights"
 
 
+def test_a_file_that_came_in_pieces_goes_to_the_bucket(world, monkeypatch):
+    tus = {"Tus-Resumable": "1.0.0"}
+    begin = world.http.post("/v1/uploads/tus", headers=tus | {"Upload-Length": "7"})
+    url, finish = begin.headers["location"], world.services.unfinished.finish
+
+    def piece(start, content):
+        usual = {"Upload-Offset": str(start), "Content-Type": "application/offset+octet-stream"}
+        return world.http.patch(url, content=content, headers=tus | usual)
+
+    def fails(*_, **__):
+        raise StorageUnavailable("killed")
+
+    monkeypatch.setattr(world.services.unfinished, "finish", fails)
+    problem_of(piece(0, b"weights"), 503, "not_serving")  # it lies in the bucket, unregistered
+    monkeypatch.setattr(world.services.unfinished, "finish", finish)
+    assert piece(6, b"s").status_code == 204
+
+    key = world.services.library.upload(url.rpartition("/")[2]).key
+    assert world.services.files.path(key).read_bytes() == b"weights"
+
+
 @pytest.fixture
 def world_without_storage(world, settings, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
@@ -191,8 +213,8 @@ def test_the_client_follows_the_link(url, job_id, tmp_path):
 
 
 def test_the_client_goes_on_where_a_connection_broke(url, job_id, tmp_path, s3_server, monkeypatch):
-    monkeypatch.setattr(client_module, "PIECE_BYTES", 50_000)
-    monkeypatch.setattr(client_module, "RESUME_AFTER_S", (0, 0))
+    monkeypatch.setattr(client_module, "READ_BYTES", 50_000)
+    monkeypatch.setattr(transfers, "RESUME_AFTER_S", (0, 0))
     transport = Breaking([4, 0, 0, 6], s3_server.url)
     with client_over(url, transport) as client:
         file = client.download(job_id, "detector.safetensors", tmp_path / "mine")
@@ -204,17 +226,24 @@ def test_the_client_goes_on_where_a_connection_broke(url, job_id, tmp_path, s3_s
     assert 0 < starts[0] == starts[1] == starts[2] < starts[3] < len(CONTENT)
 
 
-def test_the_client_gives_up_where_it_gets_no_further_and_leaves_nothing(
+def test_the_client_gives_up_where_it_gets_no_further_and_the_next_goes_on_there(
     url, job_id, tmp_path, s3_server, monkeypatch
 ):
-    monkeypatch.setattr(client_module, "PIECE_BYTES", 50_000)
-    monkeypatch.setattr(client_module, "RESUME_AFTER_S", (0, 0))
+    monkeypatch.setattr(client_module, "READ_BYTES", 50_000)
+    monkeypatch.setattr(transfers, "RESUME_AFTER_S", (0, 0))
     transport = Breaking([4, 0, 0, 0, 0], s3_server.url)
     with client_over(url, transport) as client, pytest.raises(ApiError, match="connection reset"):
         client.download(job_id, "detector.safetensors", tmp_path / "mine")
 
     assert len(transport.ranges) == 4
-    assert not [file for file in tmp_path.iterdir() if "mine" in file.name]
+    assert not (tmp_path / "mine").exists()
+    assert (tmp_path / "mine.part").read_bytes() == CONTENT[:200_000]
+    again = Breaking([], s3_server.url)
+    with client_over(url, again) as client:
+        assert client.download(job_id, "detector.safetensors", tmp_path / "mine").exists()
+    assert again.ranges == ["bytes=200000-"]
+    assert (tmp_path / "mine").read_bytes() == CONTENT
+    assert not (tmp_path / "mine.part").exists()
 
 
 def test_the_client_refuses_what_was_altered_in_the_bucket(world, url, job_id, tmp_path):

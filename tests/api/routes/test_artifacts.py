@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from email import message_from_bytes
+from email.policy import HTTP
 
 import pytest
 
@@ -61,6 +63,14 @@ def test_head_says_the_same_without_the_content(world, url):
         ("10000-", 10000, 10240),
         ("-40", 10200, 10240),
         ("10230-99999", 10230, 10240),
+        ("0-", 0, 10240),  # what a browser asks for a film, or to go on with a download
+        ("0-0", 0, 1),
+        ("-99999", 0, 10240),
+        (",, 5-9 ,", 5, 10),
+        ("7-9,99999-", 7, 10),  # of several, those that there are
+        ("0-" + "9" * 5000, 0, 10240),
+        ("00000000000000000000000-0000000000000000000000009", 0, 10),
+        ("0-9,5-19,20-29", 0, 30),  # those that touch are one
     ],
 )
 def test_a_range_is_answered_with_that_part(world, url, asked, start, end):
@@ -81,7 +91,61 @@ def test_a_range_outside_the_file_is_416_with_the_true_size(world, url):
     assert str(len(CONTENT)) in problem["detail"]
 
 
-@pytest.mark.parametrize("asked", ["bytes=9-2", "bytes=x-y", "bytes=", "lines=1-2", "bytes"])
+@pytest.mark.parametrize("asked", ["bytes=10240-", "bytes=-0", "bytes=" + "9" * 5000 + "-"])
+def test_ranges_without_a_byte_of_the_file_are_416(world, url, asked):
+    problem_of(world.http.get(url, headers={"Range": asked}), 416, "range_not_satisfiable")
+
+
+def test_several_ranges_come_in_parts(world, url):
+    answer = world.http.get(url, headers={"Range": "bytes=0-4, 100-109, -3"})
+
+    assert answer.status_code == 206
+    assert answer.headers["content-length"] == str(len(answer.content))
+    kind = f"content-type: {answer.headers['content-type']}\r\n\r\n".encode()
+    parts = message_from_bytes(kind + answer.content, policy=HTTP).get_payload()
+    found = [(part["content-range"], part.get_payload(decode=True)) for part in parts]
+    assert found == [
+        (f"bytes 0-4/{len(CONTENT)}", CONTENT[:5]),
+        (f"bytes 100-109/{len(CONTENT)}", CONTENT[100:110]),
+        (f"bytes 10237-10239/{len(CONTENT)}", CONTENT[-3:]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked", ["lines=1-2", "=0-1", "bytes=" + ",".join(f"{2 * n}-{2 * n}" for n in range(500))]
+)
+def test_ranges_of_another_unit_and_too_many_are_answered_with_the_whole(world, url, asked):
+    answer = world.http.get(url, headers={"Range": asked})
+
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+def test_a_range_is_of_get_alone(world, url):
+    answer = world.http.head(url, headers={"Range": "bytes=0-9"})
+
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(len(CONTENT)))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "bytes=9-2",
+        "bytes=x-y",
+        "bytes=",
+        "bytes",
+        "bytes=-",
+        "bytes=--5",
+        "bytes=-5-",
+        "bytes=+1-2",
+        "bytes=1_0-",
+        "bytes=1-2-3",
+        "bytes=0x1-",
+        "bytes=0-9,abc",
+        "bytes=,",
+        b"bytes=\xb2-",
+        "bytes=0 -9",
+    ],
+)
 def test_a_malformed_range_is_a_problem_too(world, url, asked):
     problem_of(world.http.get(url, headers={"Range": asked}), 400, "bad_request")
 
@@ -92,6 +156,14 @@ def test_if_range_gives_the_part_only_of_the_same_file(world, url):
 
     assert (same.status_code, same.content) == (206, CONTENT[:10])
     assert (other.status_code, other.content) == (200, CONTENT)
+
+
+@pytest.mark.parametrize("known", [f"W/{ETAG}", "Sat, 01 Jan 2028 00:00:00 GMT", "", "*", SHA256])
+def test_if_range_of_anything_but_the_strong_etag_gives_the_whole_file(world, url, known):
+    for asked in ("bytes=0-9", "bytes=99999-", "bytes=x"):
+        answer = world.http.get(url, headers={"Range": asked, "If-Range": known})
+
+        assert (answer.status_code, answer.content) == (200, CONTENT)
 
 
 @pytest.mark.parametrize("known", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])

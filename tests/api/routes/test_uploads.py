@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
+import subprocess
 
 import httpx
 import pytest
@@ -33,6 +35,32 @@ def test_an_upload_is_stored_and_its_sha256_told(world):
     key = world.services.library.upload(upload["id"]).key
     assert world.services.files.path(key).read_bytes() == CONTENT
     assert world.http.get(answer.headers["location"]).json() == upload
+
+
+def test_curl_sends_a_file_that_the_address_names(world, url, tmp_path):
+    file = tmp_path / "big one.pth"
+    file.write_bytes(CONTENT)
+    command = ["curl", "--silent", "--noproxy", "*", "-T", str(file), f"{url}/v1/uploads/files/"]
+
+    said = subprocess.run(
+        [*command, "-H", f"Authorization: Bearer {world.secret}"],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+
+    upload = json.loads(said.stdout)
+    assert (upload["filename"], upload["size"], upload["sha256"]) == ("big one.pth", 7000, SHA256)
+
+
+def test_a_file_that_is_put_is_checked_like_any_other(world):
+    headers = {"Repr-Digest": repr_digest(hashlib.sha256(b"other").hexdigest())}
+    address = "/v1/uploads/files/a.pth"
+
+    answer = world.http.put(address, content=CONTENT, headers=headers)
+    problem_of(answer, 400, "digest_mismatch")
+    problem_of(world.http.put(address, content=b"x" * 100_001), 413, "too_large")
+    problem_of(world.http.put("/v1/uploads/files/a%00b", content=CONTENT), 404, "not_found")
+    assert nothing_is_left(world)
 
 
 def test_the_filename_is_a_label_and_never_a_path(world):
