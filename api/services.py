@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from api.places import Places
 from api.rates import Rates
+from pgd_core.jobs.models import ModelStore
 from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
@@ -40,6 +41,7 @@ class Services:
     teams: TeamStore
     workers: WorkerStore
     library: LibraryStore
+    models: ModelStore
     keys: KeyStore
     audit: AuditStore
     rates: Rates

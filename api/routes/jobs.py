@@ -7,20 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 from fastapi.responses import JSONResponse
 
-from api.caller import Caller, Submitter, Viewer
-from api.compatibility import check_job
-from api.errors import KeyReused
+from api.caller import Submitter, Viewer
 from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
 from api.requests import IdInUrl, JobsQuery, SubmitQuery
 from api.schemas import CheckedSpec, JobView, Page
-from api.services import Services, ServicesDep
-from api.teams import check_team
+from api.services import ServicesDep
+from api.submitting import check_submit, queue_job
 from api.visible import visible_job
-from pgd_core.errors import Conflict, QuotaExceeded
-from pgd_core.jobs.job import Job
-from pgd_core.jobs.machine import Placement
 from pgd_core.jobs.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -58,13 +53,11 @@ def submit_job(
     GPUs. A job that no worker is large enough for is taken, and waits as `too_large`.
     """
     team = caller.team_of(query.team)
-    check_team(services.teams, team, "query")
-    check_job(spec, services.jobs, services.library, services.settings.weights_folder, team)
+    check_submit(spec, team, services)
     if query.validate_only:
         return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
     placement = query.placement(team, services.settings.pool)
-    job = _submit(spec, placement, services, idempotency_key, caller)
-    caller.trail.details |= {"kind": job.kind, "name": job.name}
+    job = queue_job(spec, placement, services, idempotency_key, caller)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     after_answer.add_task(services.wake, job.pool)
     return view_of(services, job)
@@ -92,21 +85,3 @@ def list_jobs(
 def get_job(job_id: IdInUrl, services: ServicesDep, caller: Viewer) -> JobView:
     """A job: state, reason, progress, time left, place in the queue, result."""
     return view_of(services, visible_job(services, caller, job_id))
-
-
-def _submit(
-    spec: JobSpec, placement: Placement, services: Services, key: str | None, caller: Caller
-) -> Job:
-    try:
-        return services.jobs.submit(
-            spec,
-            placement,
-            max_attempts=services.settings.max_attempts,
-            idempotency_key=key,
-            caller=caller.key.id,
-            by=caller.name,
-        )
-    except QuotaExceeded:
-        raise
-    except Conflict as error:
-        raise KeyReused(error.message) from error
