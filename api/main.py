@@ -16,6 +16,7 @@ from api.audit import Audit
 from api.door import Door
 from api.limits import BodyLimit, RequestId, SameSite
 from api.places import Places
+from api.predicting import Predictor
 from api.rates import Rates
 from api.readiness import readiness_checks
 from api.routes import (
@@ -29,6 +30,7 @@ from api.routes import (
     keys,
     me,
     models,
+    predictions,
     problem_pages,
     queue,
     teachers,
@@ -64,6 +66,7 @@ ROUTES = (
     datasets,
     teachers,
     models,
+    predictions,
     uploads,
     keys,
     me,
@@ -119,6 +122,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         keys=SqlKeyStore(engine),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
+        predictor=Predictor.of(settings),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),
