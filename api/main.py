@@ -22,6 +22,7 @@ from api.readiness import readiness_checks
 from api.routes import (
     artifacts,
     audit,
+    compare,
     datasets,
     health,
     history,
@@ -67,6 +68,7 @@ ROUTES = (
     teachers,
     models,
     predictions,
+    compare,
     uploads,
     keys,
     me,
