@@ -17,6 +17,7 @@ from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
 from api.key_commands import commands as key_commands
 from api.library_commands import data, json_object, show_answer, teacher
+from api.model_commands import commands as model_commands
 from api.queue_commands import commands as queue_commands
 
 
@@ -43,6 +44,7 @@ app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
 app.add_typer(queue_commands)
 app.add_typer(key_commands)
+app.add_typer(model_commands)
 out = Console()
 
 
@@ -240,13 +242,14 @@ def watch(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
 @app.command()
 def download(
     context: typer.Context,
-    job_id: JobId,
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a model's.")],
     names: Annotated[list[str] | None, typer.Argument(help="Artifacts; all when none.")] = None,
     to: Annotated[Path, typer.Option(help="Folder.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Download a job's artifacts, each checked against its sha256."""
+    """Download a job's or a model's artifacts, each checked against its sha256."""
     with Client(context.obj) as client:
+        job_id = client.job_behind(job_id)
         wanted = names or [artifact.name for artifact in client.artifacts(job_id)]
         if not wanted:
             state = client.job(job_id).state

@@ -6,13 +6,14 @@ from api.client.artifacts import ArtifactCalls
 from api.client.jobs import JobCalls, PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
+from api.client.models import ModelCalls
 from api.client.queue import QueueCalls
 from api.client.wire import ApiError
 
 __all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
-class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls):
+class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls, ModelCalls):
     """One caller of the service; close it, or use it in a `with` block.
 
     Without `api_key` it finds one as `api.client.credentials` says.
