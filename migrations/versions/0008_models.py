@@ -125,7 +125,7 @@ def _exports(connection: sa.Connection) -> dict[tuple[str, str], str]:
 
 
 def _described(connection: sa.Connection, job: Any) -> dict[str, Any]:
-    spec, found = job.spec, job.result.get(_VARIANTS[job.kind]) or {}
+    spec, found = job.spec, _mapping(job.result.get(_VARIANTS[job.kind]))
     dataset = _row(connection, "datasets", spec.get("dataset"), "classes")
     teacher = _row(connection, "teachers", spec.get("teacher"), "model")
     if "model" in spec:
@@ -141,15 +141,15 @@ def _described(connection: sa.Connection, job: Any) -> dict[str, Any]:
         "dataset_id": spec.get("dataset", ""),
         "detector": detector,
         "classes": dataset.classes if dataset else [],
-        "metrics": found.get("metrics") or {},
-        "cost": found.get("cost") or {},
-        "gain": job.result.get("gain") or {},
+        "metrics": _mapping(found.get("metrics")),
+        "cost": _mapping(found.get("cost")),
+        "gain": _mapping(job.result.get("gain")),
         "lineage": _lineage(job, dataset, teacher),
     }
 
 
 def _lineage(job: Any, dataset: Any, teacher: Any) -> dict[str, Any]:
-    measured = job.result.get("teacher") or {}
+    measured = _mapping(job.result.get("teacher"))
     return {
         "dataset": dataset and {"id": dataset.id, "name": dataset.name, "sha256": dataset.sha256},
         "teacher": teacher
@@ -158,11 +158,11 @@ def _lineage(job: Any, dataset: Any, teacher: Any) -> dict[str, Any]:
             "name": teacher.name,
             "sha256": teacher.sha256,
             "source_job": teacher.source_job,
-            "metrics": measured.get("metrics") or {},
+            "metrics": _mapping(measured.get("metrics")),
         },
         "spec_sha256": job.spec_sha256,
-        "seed": (job.spec.get("training") or {}).get("seed"),
-        "method": (job.spec.get("method") or {}).get("name"),
+        "seed": _mapping(job.spec.get("training")).get("seed"),
+        "method": _mapping(job.spec.get("method")).get("name"),
         "versions": {},  # nobody knows any more
     }
 
@@ -172,3 +172,7 @@ def _row(connection: sa.Connection, table: str, row_id: object, of_json: str) ->
     found = sa.table(table, *map(sa.column, names), sa.column(of_json, sa.JSON()))
     query = sa.select(found).where(found.c.id == str(row_id or ""))
     return connection.execute(query).one_or_none()
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
