@@ -18,11 +18,12 @@ from api.requests import IdInUrl
 from api.services import Services, ServicesDep
 from api.visible import visible_model
 from pgd_core.errors import NotReady
-from pgd_core.jobs.job import Artifact
-from pgd_core.jobs.models import COMPLETE_ONNX
+from pgd_core.jobs.job import FINAL_STATES, Artifact
+from pgd_core.jobs.models import COMPLETE_ONNX, Model
 from pgd_core.predict import draw, predict
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+_LOOKED_BACK = 50  # the team's newest exports
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"requestBody": {"required": True, "content": dict.fromkeys(MEDIA_TYPES, _BINARY)}}
 
@@ -64,12 +65,22 @@ def _graph(services: Services, caller: Caller, model_id: str) -> Artifact:
     """The file that is asked."""
     model = visible_model(services, caller, model_id)
     if model.export_job is None:
-        raise NotReady(
-            f"model {model.title} has no export that could look at pictures; POST "
-            f"/v1/models/{model.id}:export (pgd export {model.id}) queues one, and once that job "
-            "has succeeded this works"
-        )
+        raise NotReady(_way_to_an_export(services, model))
     return services.jobs.artifact(model.export_job, COMPLETE_ONNX)
+
+
+def _way_to_an_export(services: Services, model: Model) -> str:
+    missing = f"model {model.title} has no export that could look at pictures"
+    tries = services.jobs.list(kind="export", team=model.team, limit=_LOOKED_BACK)
+    last = next((job for job in tries if job.spec.get("job") == model.job_id), None)
+    if last is not None and last.state not in FINAL_STATES:
+        return f"{missing} yet: job {last.id} is {last.state}; once it has succeeded this works"
+    way = (
+        f"POST /v1/models/{model.id}:export (pgd export {model.id}) queues one, and once that job "
+        "has succeeded this works"
+    )
+    ended = "" if last is None else f"; the last try, job {last.id}, {last.state}"
+    return f"{missing}{ended}; {way}"
 
 
 def _check_media_type(request: Request) -> None:

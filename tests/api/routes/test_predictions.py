@@ -107,10 +107,18 @@ def test_a_viewer_may_ask_and_nothing_is_put_on_record(world, model, ask):
 def test_a_model_without_an_export_says_how_to_get_one(world):
     model = model_of(world)
 
-    answer = world.http.post(f"/v1/models/{model['id']}:predict", content=b"x", headers=PNG)
+    url = f"/v1/models/{model['id']}"
 
-    detail = problem_of(answer, 409, "not_ready")["detail"]
-    assert f"/v1/models/{model['id']}:export" in detail
+    def refusal():
+        answer = world.http.post(f"{url}:predict", content=b"x", headers=PNG)
+        return problem_of(answer, 409, "not_ready")["detail"]
+
+    assert f"POST {url}:export" in refusal()
+    job = world.http.post(f"{url}:export").json()["id"]
+    assert f"job {job} is queued" in refusal()
+    assert ":export" not in refusal()
+    world.http.post(f"/v1/jobs/{job}:cancel")
+    assert f"the last try, job {job}, cancelled; POST {url}:export" in refusal()
 
 
 @pytest.mark.parametrize(
