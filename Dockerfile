@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # Two images of one code:
-#   api     the HTTP API and the migrations: the base install, no torch
+#   api     the HTTP API and the migrations: no torch, but what runs exported detectors
 #   worker  the GPU worker and the reconciler, which checks teachers with torch
 #
 #   docker build --target api -t pgd-api .
@@ -35,7 +35,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 FROM dependencies AS api-install
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt '.[postgres,s3]'
+    pip install -c constraints.txt '.[predict,postgres,s3]'
 COPY api api
 COPY worker worker
 COPY pgd_core pgd_core

@@ -59,6 +59,28 @@ class NotServing(errors.PgdError):
     code = "not_serving"
 
 
+class TooSlow(errors.BadRequest):
+    """The body did not arrive in time."""
+
+    code = "too_slow"
+
+
+class WrongMediaType(errors.BadRequest):
+    """The body is of a kind that this address does not take."""
+
+    code = "unsupported_media_type"
+
+
+class Busy(errors.PgdError):
+    """As many at once as the server does; Retry-After says when to ask again."""
+
+    code = "busy"
+
+    def __init__(self, message: str, again_after_s: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(again_after_s)}
+
+
 STATUS: dict[type[errors.PgdError], HTTPStatus] = {
     errors.PgdError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
@@ -73,6 +95,12 @@ STATUS: dict[type[errors.PgdError], HTTPStatus] = {
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     NotServing: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    WrongMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.PictureUnusable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.PredictionFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.PredictionTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 # Codes of errors that FastAPI raises itself, with what they mean.

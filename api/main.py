@@ -16,11 +16,13 @@ from api.audit import Audit
 from api.door import Door
 from api.limits import BodyLimit, RequestId, SameSite
 from api.places import Places
+from api.predicting import Predictor
 from api.rates import Rates
 from api.readiness import readiness_checks
 from api.routes import (
     artifacts,
     audit,
+    compare,
     dataset_files,
     datasets,
     health,
@@ -29,6 +31,8 @@ from api.routes import (
     jobs,
     keys,
     me,
+    models,
+    predictions,
     problem_pages,
     queue,
     teacher_actions,
@@ -48,6 +52,7 @@ from pgd_core.store import (
     SqlJobStore,
     SqlKeyStore,
     SqlLibraryStore,
+    SqlModelStore,
     SqlQueue,
     SqlTeamStore,
     SqlUnfinishedStore,
@@ -68,6 +73,9 @@ ROUTES = (
     datasets,
     teacher_actions,
     teachers,
+    models,
+    predictions,
+    compare,
     uploads,
     tus,
     keys,
@@ -121,9 +129,11 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
         unfinished=SqlUnfinishedStore(engine),
+        models=SqlModelStore(engine),
         keys=SqlKeyStore(engine),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
+        predictor=Predictor.of(settings),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),

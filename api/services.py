@@ -11,7 +11,9 @@ import structlog
 from fastapi import Depends, Request
 
 from api.places import Places
+from api.predicting import Predictor
 from api.rates import Rates
+from pgd_core.jobs.models import ModelStore
 from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
@@ -42,9 +44,11 @@ class Services:
     workers: WorkerStore
     library: LibraryStore
     unfinished: UnfinishedStore
+    models: ModelStore
     keys: KeyStore
     audit: AuditStore
     rates: Rates
+    predictor: Predictor
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from api.client import Client
-from api.command_options import JobId, Json
+from api.command_options import Json
 from api.library_commands import show_answer
 from api.transfer_bar import transfer_bar
 
@@ -31,13 +31,14 @@ def upload(
 @commands.command()
 def download(
     context: typer.Context,
-    job_id: JobId,
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a model's.")],
     names: Annotated[list[str] | None, typer.Argument(help="Artifacts; all when none.")] = None,
     to: Annotated[Path, typer.Option(help="Folder.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Download a job's artifacts, each checked against its sha256; again, it goes on."""
+    """Download a job's or model's artifacts, each checked by its sha256; again, it goes on."""
     with Client(context.obj) as client:
+        job_id = client.job_behind(job_id)
         wanted = names or [artifact.name for artifact in client.artifacts(job_id)]
         if not wanted:
             state = client.job(job_id).state

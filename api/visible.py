@@ -9,6 +9,7 @@ from api.services import Services
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Dataset, Job, Teacher, Upload
 from pgd_core.jobs.keys import Key
+from pgd_core.jobs.models import Model
 from pgd_core.jobs.unfinished import UnfinishedUpload
 
 
@@ -50,6 +51,11 @@ def visible_unfinished(services: Services, caller: Caller, upload_id: str) -> Un
 def visible_key(services: Services, caller: Caller, key_id: str) -> Key:
     """The key; NotFound for another team's."""
     return _own(caller, services.keys.key(key_id), "key")
+
+
+def visible_model(services: Services, caller: Caller, model_id: str) -> Model:
+    """The model; NotFound for another team's."""
+    return _own(caller, services.models.model(model_id), "model")
 
 
 def _own(caller: Caller, thing: Thing, noun: str) -> Thing:

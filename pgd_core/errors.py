@@ -13,7 +13,8 @@
     │   ├── InUse               jobs that have not ended need it
     │   ├── QuotaExceeded       the team has as many jobs or GPUs as it may
     │   └── LeaseLost           another worker owns the job now; stop
-    ├── PredictionFailed    a detector gave no answer: too slow, too large, not installed
+    ├── PredictionFailed    a detector gave no answer: too large, not installed
+    │   └── PredictionTimedOut  it takes too long
     └── RunFailed           an attempt ended; `reason` decides what follows
         ├── DatasetUnusable     bad_dataset
         ├── TeacherUnusable     bad_teacher
@@ -131,6 +132,12 @@ class PredictionFailed(PgdError):
     """A detector gave no answer: it takes too long or too much memory, or cannot be run here."""
 
     code = "prediction_failed"
+
+
+class PredictionTimedOut(PredictionFailed):
+    """A detector took longer over a picture than is allowed."""
+
+    code = "prediction_timed_out"
 
 
 class RunFailed(PgdError):

@@ -106,6 +106,17 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(
         200, ge=1, description="Requests that a key which was quiet may make at once."
     )
+    predictions: int = Field(
+        2, ge=1, le=64, description="Pictures that an API process has looked at at once."
+    )
+    prediction_s: float = Field(
+        30, gt=0, le=600, description="Longest time that a model may take over a picture."
+    )
+    prediction_memory_bytes: int = Field(
+        4 * 2**30, ge=2**29, description="Address space of the process that looks at a picture."
+    )
+    max_picture_bytes: int = Field(32 * 2**20, gt=0, description="Largest picture, as a file.")
+    max_picture_pixels: int = Field(50_000_000, gt=0, description="Largest picture, unpacked.")
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
 

@@ -7,6 +7,7 @@ from api.client.datasets import DatasetCalls
 from api.client.jobs import JobCalls, PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
+from api.client.models import ModelCalls
 from api.client.queue import QueueCalls
 from api.client.teachers import TeacherCalls
 from api.client.uploads import UploadCalls
@@ -22,6 +23,7 @@ class Client(
     TeacherCalls,
     JobCalls,
     ArtifactCalls,
+    ModelCalls,
     QueueCalls,
     KeyCalls,
 ):

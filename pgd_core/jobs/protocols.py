@@ -126,7 +126,8 @@ class JobStore(Protocol):
         result: dict[str, Any] | None = None,
         artifacts: Sequence[Artifact] = (),
     ) -> Job:
-        """End the attempt as `ENDINGS` says; artifacts and the final state in one transaction."""
+        """End the attempt as `ENDINGS` says; artifacts, the final state and, where a detector was
+        made, its model (`jobs.models`) in one transaction."""
 
     # The reconciler's side
     def expire_leases(self) -> Sequence[Job]:

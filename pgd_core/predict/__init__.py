@@ -15,10 +15,11 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pgd_core.errors import PgdError, PictureUnusable, PredictionFailed
+from pgd_core.errors import PgdError, PictureUnusable, PredictionFailed, PredictionTimedOut
 
-__all__ = ["Found", "Limits", "draw", "predict"]
+__all__ = ["FORMATS", "Found", "Limits", "draw", "predict"]
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow's names
 _GIB = 2**30
 # No database password, no cloud key: nothing but what finds the interpreter's libraries.
 _KEPT_VARIABLES = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
@@ -36,6 +37,7 @@ class Limits:
     time_s: float = 30.0
     memory_bytes: int = 8 * _GIB  # address space
     threads: int = 2
+    formats: tuple[str, ...] = FORMATS  # that are tried, whatever the picture is said to be
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def predict(
     """What is found, best first.
 
     Raises PictureUnusable for what is no picture or too large a one, PredictionFailed when the
-    detector cannot answer within the limits.
+    detector cannot answer within the limits: PredictionTimedOut within that of time.
     """
     rows = json.loads(_run(model, picture, "boxes", score_threshold, limits))
     return [Found(tuple(row["box"]), row["score"], row["label"]) for row in rows]
@@ -91,7 +93,7 @@ def _run(model: Path, picture: bytes, answer: str, score_threshold: float, limit
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise PredictionFailed(
+        raise PredictionTimedOut(
             f"the detector took longer than {limits.time_s:g} s; send a smaller picture, or again "
             "when the server is less busy"
         ) from error

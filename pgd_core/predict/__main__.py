@@ -6,18 +6,18 @@ PNG. What is refused is one line of JSON on stderr, code and message, and exit s
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import resource
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pgd_core.errors import PgdError, PictureUnusable, PredictionFailed
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def main() -> int:
@@ -42,6 +42,8 @@ def _refused(error: PgdError) -> int:
 
 
 def _limit_this_process(order: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # not Linux: where memory runs out, the server shall live on
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (order["cpu_s"], order["cpu_s"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
@@ -50,7 +52,7 @@ def _limit_this_process(order: dict[str, Any]) -> None:
 
 
 def _answer(order: dict[str, Any], content: bytes) -> bytes:
-    picture = _opened(content, order["max_pixels"])
+    picture = _opened(content, order["max_pixels"], order["formats"])
     infer, session = _session(order)
     try:
         found = infer.detect(session, picture)
@@ -60,18 +62,18 @@ def _answer(order: dict[str, Any], content: bytes) -> bytes:
     if order["answer"] == "drawing":
         infer.draw(picture, found)
         drawing = io.BytesIO()
-        picture.save(drawing, "PNG")
+        picture.save(drawing, "PNG", compress_level=1)  # large ones would take most of the time
         return drawing.getvalue()
     rows = [{"box": box, "score": score, "label": label} for box, score, label in found]
     return json.dumps(rows).encode()
 
 
-def _opened(content: bytes, max_pixels: int) -> Image.Image:
+def _opened(content: bytes, max_pixels: int, formats: list[str]) -> Image.Image:
     """As RGB, turned as its EXIF entry says; its size is known before a pixel is unpacked."""
     Image.MAX_IMAGE_PIXELS = None  # ours is stricter
     warnings.simplefilter("ignore")  # of odd metadata, which is not read
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise PictureUnusable(
                     f"the picture has {image.width} x {image.height} pixels; {max_pixels} in all "
@@ -79,7 +81,7 @@ def _opened(content: bytes, max_pixels: int) -> Image.Image:
                 )
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError as error:
-        raise PictureUnusable(f"this is no picture of {', '.join(FORMATS)}") from error
+        raise PictureUnusable(f"this is no picture of {', '.join(formats)}") from error
     except (PictureUnusable, MemoryError):
         raise
     except Exception as error:  # whatever a decoder comes up with

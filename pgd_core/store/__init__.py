@@ -1,5 +1,5 @@
 """The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads,
-keys and what was done with them."""
+keys and what was done with them, models."""
 
 from pgd_core.store.audit import SqlAuditStore
 from pgd_core.store.engine import open_engine
@@ -8,6 +8,7 @@ from pgd_core.store.jobs import SqlJobStore
 from pgd_core.store.keys import SqlKeyStore
 from pgd_core.store.library import SqlLibraryStore
 from pgd_core.store.migrate import migrate
+from pgd_core.store.models import SqlModelStore
 from pgd_core.store.queue import SqlQueue
 from pgd_core.store.studies import SqlStudyStore
 from pgd_core.store.teams import SqlTeamStore
@@ -20,6 +21,7 @@ __all__ = [
     "SqlJobStore",
     "SqlKeyStore",
     "SqlLibraryStore",
+    "SqlModelStore",
     "SqlQueue",
     "SqlStudyStore",
     "SqlTeamStore",

@@ -70,7 +70,7 @@ class DatasetRecords:
             )
             session.add(row)
             session.flush()
-            return _dataset_of(row)
+            return dataset_of(row)
 
     def dataset(self, dataset_id: str) -> Dataset:
         with reading(self._engine) as session:
@@ -91,7 +91,7 @@ class DatasetRecords:
         waiting = DatasetRow.state == CheckState.CHECKING
         with reading(self._engine) as session:
             rows = session.scalars(select(DatasetRow).where(waiting).order_by(DatasetRow.id))
-            return [_dataset_of(row) for row in rows]
+            return [dataset_of(row) for row in rows]
 
     def dataset_unpacked(self, dataset_id: str, parts: Parts) -> Dataset:
         names = ("train_annotations", "train_images", "val_annotations", "val_images")
@@ -140,7 +140,7 @@ class DatasetRecords:
                     f"data set {dataset_id} is needed by jobs that have not ended: "
                     f"{', '.join(jobs[:_SHOWN_JOBS])}{more}; cancel them, or wait for them, first"
                 )
-            deleted = _dataset_of(row)
+            deleted = dataset_of(row)
             session.delete(row)
             return deleted
 
@@ -174,7 +174,7 @@ def _write(session: Session, dataset_id: str, values: dict[str, Any], *condition
     if row is None:
         state = _existing(session, dataset_id).state
         raise IllegalMove(f"data set {dataset_id} was checked or unpacked before: it is {state}")
-    return _dataset_of(row)
+    return dataset_of(row)
 
 
 def _datasets_of(session: Session, rows: Iterable[DatasetRow]) -> list[Dataset]:
@@ -192,10 +192,10 @@ def _datasets_of(session: Session, rows: Iterable[DatasetRow]) -> list[Dataset]:
         other = first.get((row.team, row.sha256))
         return other if other is not None and other < row.id else None
 
-    return [_dataset_of(row, same_as(row)) for row in found]
+    return [dataset_of(row, same_as(row)) for row in found]
 
 
-def _dataset_of(row: DatasetRow, same_as: str | None = None) -> Dataset:
+def dataset_of(row: DatasetRow, same_as: str | None = None) -> Dataset:
     return Dataset(
         id=row.id,
         name=row.name,

@@ -27,6 +27,7 @@ from pgd_core.store.claiming import claim_next
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
 from pgd_core.store.moves import add_event, claimed_job, end_attempt, lease_lost, locked_job, move
+from pgd_core.store.registering import note_success
 from pgd_core.store.requests import JobRequests
 from pgd_core.store.rows import line_as_json
 from pgd_core.store.tables import JobRow, ProgressRow
@@ -103,6 +104,7 @@ class SqlJobStore(JobRequests):
                 session, job, reason, message, by=by, result=result, artifacts=artifacts
             )
             charge(session, job.team, ended.gpu_s - job.gpu_s, self._rules.half_life)
+            note_success(session, ended, job.worker, artifacts)
             return ended
 
     # The reconciler's side

@@ -123,8 +123,15 @@ def test_the_api_image_has_no_torch_and_the_worker_image_has():
         extras = [part for extra in extras_of(image) for part in EXTRAS.get(extra, ())]
         return needed([*PROJECT["dependencies"], *extras])
 
-    heavy = {"torch", "numpy", "mmdet", "mmengine", "mmcv-lite", "scipy", "opencv-python"}
+    heavy = {"torch", "mmdet", "mmengine", "mmcv-lite", "scipy", "opencv-python"}
     assert heavy <= installed("worker")
     api = installed("api")
     assert {"fastapi", "uvicorn", "celery", "psycopg", "psycopg-binary"} <= api
     assert not heavy & api
+
+
+def test_the_api_image_runs_exported_detectors():
+    assert "predict" in extras_of("api")
+    assert {"numpy", "onnxruntime", "pillow"} <= needed(
+        [*PROJECT["dependencies"], *EXTRAS["predict"]]
+    )

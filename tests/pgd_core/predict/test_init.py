@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pgd_core.errors import PictureUnusable, PredictionFailed
+from pgd_core.errors import PictureUnusable, PredictionFailed, PredictionTimedOut
 from pgd_core.predict import Limits, draw, predict
 
 
@@ -95,13 +95,19 @@ def test_a_file_over_the_limit_is_refused_unread(model: Path) -> None:
         predict(model, b"x" * 11, limits=Limits(max_bytes=10))
 
 
+def test_a_picture_of_a_format_that_is_not_asked_for_is_none(model: Path) -> None:
+    content = encoded(Image.new("RGB", (8, 8)), "TIFF")
+    with pytest.raises(PictureUnusable, match=r"no picture of JPEG, PNG$"):
+        predict(model, content, limits=Limits(formats=("JPEG", "PNG")))
+
+
 def test_a_picture_s_edges_may_be_as_unlike_as_they_like(model: Path) -> None:
     found = predict(model, encoded(Image.new("RGB", (4_000, 1))))
     assert found[0].box == pytest.approx((0, 0, 4_000, 1))
 
 
 def test_what_takes_too_long_is_ended(model: Path) -> None:
-    with pytest.raises(PredictionFailed, match=r"longer than 0\.01 s"):
+    with pytest.raises(PredictionTimedOut, match=r"longer than 0\.01 s"):
         predict(model, encoded(Image.new("RGB", (8, 8))), limits=Limits(time_s=0.01))
 
 
