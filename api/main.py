@@ -15,6 +15,7 @@ from api import errors, openapi
 from api.audit import Audit
 from api.door import Door
 from api.limits import BodyLimit, RequestId, SameSite
+from api.live_lines import watcher_of
 from api.places import Places
 from api.rates import Rates
 from api.readiness import readiness_checks
@@ -30,6 +31,7 @@ from api.routes import (
     me,
     problem_pages,
     queue,
+    streams,
     teachers,
     teams,
     uploads,
@@ -55,6 +57,7 @@ ROUTES = (
     jobs,
     job_actions,
     history,
+    streams,
     artifacts,
     queue,
     workers,
@@ -85,6 +88,7 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         _sweep(services.scratch_folder())
         yield
+        services.live.close()
         sender.close()
         engine.dispose()
 
@@ -115,6 +119,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         keys=SqlKeyStore(engine),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
+        live=watcher_of(engine),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),

@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 import structlog
 from fastapi import Depends, Request
 
+from api.live import Watcher
 from api.places import Places
 from api.rates import Rates
 from pgd_core.jobs.protocols import (
@@ -43,6 +44,7 @@ class Services:
     keys: KeyStore
     audit: AuditStore
     rates: Rates
+    live: Watcher
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises
