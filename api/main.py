@@ -35,6 +35,7 @@ from api.routes import (
     teachers,
     teams,
     uploads,
+    webhooks,
     workers,
 )
 from api.services import Hints, Services
@@ -48,6 +49,7 @@ from pgd_core.store import (
     SqlLibraryStore,
     SqlQueue,
     SqlTeamStore,
+    SqlWebhookStore,
     SqlWorkerStore,
     open_engine,
 )
@@ -68,6 +70,7 @@ ROUTES = (
     keys,
     me,
     audit,
+    webhooks,
     health,
     problem_pages,
 )
@@ -120,6 +123,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         live=watcher_of(engine),
+        webhooks=SqlWebhookStore(engine),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),

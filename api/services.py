@@ -22,6 +22,7 @@ from pgd_core.jobs.protocols import (
     TeamStore,
     WorkerStore,
 )
+from pgd_core.jobs.webhooks import WebhookStore
 from pgd_core.settings import Settings
 
 
@@ -45,6 +46,7 @@ class Services:
     audit: AuditStore
     rates: Rates
     live: Watcher
+    webhooks: WebhookStore
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises

@@ -9,6 +9,7 @@ from api.services import Services
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Dataset, Job, Teacher, Upload
 from pgd_core.jobs.keys import Key
+from pgd_core.jobs.webhooks import Webhook
 
 
 class Owned(Protocol):
@@ -44,6 +45,11 @@ def visible_upload(services: Services, caller: Caller, upload_id: str) -> Upload
 def visible_key(services: Services, caller: Caller, key_id: str) -> Key:
     """The key; NotFound for another team's."""
     return _own(caller, services.keys.key(key_id), "key")
+
+
+def visible_webhook(services: Services, caller: Caller, webhook_id: str) -> Webhook:
+    """The webhook; NotFound for another team's."""
+    return _own(caller, services.webhooks.webhook(webhook_id), "webhook")
 
 
 def _own(caller: Caller, thing: Thing, noun: str) -> Thing:

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pgd_core.jobs.scheduling import SchedulingRules
+from pgd_core.jobs.webhooks import Network
 
 
 class Settings(BaseSettings):
@@ -93,6 +94,13 @@ class Settings(BaseSettings):
     )
     rate_limit_burst: int = Field(
         200, ge=1, description="Requests that a key which was quiet may make at once."
+    )
+    webhook_http: bool = Field(False, description="Whether webhooks may do without TLS.")
+    webhook_networks: tuple[Network, ...] = Field(
+        (), description="Networks beside public addresses that webhooks may lead to (JSON list)."
+    )
+    metrics_public: bool = Field(
+        False, description="Whether /metrics needs no API key; else an operator's."
     )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")

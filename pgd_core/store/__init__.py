@@ -1,5 +1,5 @@
 """The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads,
-keys and what was done with them."""
+keys and what was done with them, webhooks."""
 
 from pgd_core.store.audit import SqlAuditStore
 from pgd_core.store.engine import open_engine
@@ -11,6 +11,7 @@ from pgd_core.store.migrate import migrate
 from pgd_core.store.queue import SqlQueue
 from pgd_core.store.studies import SqlStudyStore
 from pgd_core.store.teams import SqlTeamStore
+from pgd_core.store.webhooks import SqlWebhookStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SqlQueue",
     "SqlStudyStore",
     "SqlTeamStore",
+    "SqlWebhookStore",
     "SqlWorkerStore",
     "migrate",
     "open_engine",

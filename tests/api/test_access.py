@@ -36,6 +36,7 @@ class Things:
     teacher_id: str
     upload_id: str
     key_id: str
+    webhook_id: str
     artifact: str = "student.safetensors"
 
     def url(self, path: str, unknown: bool = False) -> str:
@@ -75,7 +76,11 @@ def things_of(world, team) -> Things:
     body = {"name": f"dataset-of-{team}", "folder": str(world.folder())}
     dataset = http.post("/v1/datasets", json=body).json()
     key = http.post("/v1/keys", json={"name": f"spare-key-of-{team}", "role": "viewer"}).json()
-    return Things(team, job_id, dataset["id"], world.teacher(team=team), upload["id"], key["id"])
+    webhook = http.post(
+        "/v1/webhooks", json={"url": f"https://hooks.example/hook-of-{team}"}
+    ).json()
+    ids = (dataset["id"], world.teacher(team=team), upload["id"], key["id"], webhook["id"])
+    return Things(team, job_id, *ids)
 
 
 def operations(world) -> Iterator[tuple[str, str, dict]]:
@@ -199,7 +204,7 @@ def test_nothing_of_a_team_is_in_what_another_is_shown(full):
     runs = world.submitted(world.train_spec("a", name="runs-of-a"), team="a")
     world.claimed(worker, 0)
     waits = world.submitted(world.train_spec("a", name="waits-of-a"), team="a")
-    names = ("job", "log", "upload", "dataset", "spare-key", "runs", "waits")
+    names = ("job", "log", "upload", "dataset", "spare-key", "runs", "waits", "hook")
     hidden |= {runs, waits, *(f"{name}-of-a" for name in names)}
     for role in ROLES:
         http = world.of(role, "b")
