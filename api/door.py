@@ -40,6 +40,9 @@ class Door:
             await self.app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
+        if scope["path"] == "/metrics" and services.settings.metrics_public:
+            await self.app(scope, receive, send)
+            return
         try:
             secret = _secret(Headers(scope=scope))
             key = await run_in_threadpool(services.keys.holder, secret)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from fastapi.responses import FileResponse, RedirectResponse, Response
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -64,17 +65,8 @@ def content_of(artifact: Artifact, request: Request, files: FileStore) -> Respon
     return RedirectResponse(link, 307, headers=headers)
 
 
-class ArtifactResponse(FileResponse):
-    """The file, whole or in ranges."""
-
-    def __init__(self, artifact: Artifact, path: Path) -> None:
-        super().__init__(
-            path,
-            headers=identity_headers(artifact),
-            media_type=artifact.media_type,
-            filename=artifact.name,
-            stat_result=path.stat(),
-        )
+class FileAnswer(FileResponse):
+    """A file, whole or in ranges, whose refusals are problems."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As FileResponse answers, but for its plain-text 400 and 416."""
@@ -89,6 +81,48 @@ class ArtifactResponse(FileResponse):
                 await send(message)
 
         await super().__call__(scope, receive, send_or_refuse)
+
+
+class ArtifactResponse(FileAnswer):
+    """A published file."""
+
+    def __init__(self, artifact: Artifact, path: Path) -> None:
+        super().__init__(
+            path,
+            headers=identity_headers(artifact),
+            media_type=artifact.media_type,
+            filename=artifact.name,
+            stat_result=path.stat(),
+        )
+
+
+class LogResponse(FileAnswer):
+    """A log as it is now; it may be growing."""
+
+    def __init__(self, path: Path, filename: str) -> None:
+        super().__init__(
+            path,
+            headers={"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"},
+            media_type="text/plain",
+            filename=filename,
+            stat_result=path.stat(),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What was written since is left out: no more is sent than was announced."""
+        left = 0
+
+        async def send_announced(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                left = int(Headers(raw=message["headers"]).get("content-length", "0"))
+            elif message["type"] == "http.response.body":
+                body = message.get("body", b"")[:left]
+                left -= len(body)
+                message = {**message, "body": body}
+            await send(message)
+
+        await super().__call__(scope, receive, send_announced)
 
 
 def _refusal(scope: Scope, status: int, headers: dict[str, str]) -> Response:

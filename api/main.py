@@ -16,12 +16,14 @@ from api.audit import Audit
 from api.door import Door
 from api.limits import BodyLimit, RequestId, SameSite
 from api.live_lines import watcher_of
+from api.metrics import Measure, Metrics
 from api.places import Places
 from api.rates import Rates
 from api.readiness import readiness_checks
 from api.routes import (
     artifacts,
     audit,
+    curves,
     datasets,
     health,
     history,
@@ -29,6 +31,7 @@ from api.routes import (
     jobs,
     keys,
     me,
+    metrics,
     problem_pages,
     queue,
     streams,
@@ -53,6 +56,8 @@ from pgd_core.store import (
     SqlWorkerStore,
     open_engine,
 )
+from pgd_core.store.curves import SqlCurveStore
+from pgd_core.store.figures import SqlFigures
 from worker.queue import HintSender
 
 ROUTES = (
@@ -60,6 +65,7 @@ ROUTES = (
     job_actions,
     history,
     streams,
+    curves,
     artifacts,
     queue,
     workers,
@@ -72,6 +78,7 @@ ROUTES = (
     audit,
     webhooks,
     health,
+    metrics,
     problem_pages,
 )
 ABANDONED_AFTER = timedelta(days=1)
@@ -124,6 +131,8 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         live=watcher_of(engine),
         webhooks=SqlWebhookStore(engine),
+        curves=SqlCurveStore(engine),
+        metrics=Metrics(SqlFigures(engine)),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),
@@ -136,6 +145,7 @@ def _install(app: FastAPI) -> None:
     app.add_middleware(Audit)
     app.add_middleware(Door)
     app.add_middleware(SameSite)
+    app.add_middleware(Measure)
     app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)
     openapi.install(app)

@@ -11,8 +11,10 @@ import structlog
 from fastapi import Depends, Request
 
 from api.live import Watcher
+from api.metrics import Metrics
 from api.places import Places
 from api.rates import Rates
+from pgd_core.jobs.curves import CurveStore
 from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
@@ -47,6 +49,8 @@ class Services:
     rates: Rates
     live: Watcher
     webhooks: WebhookStore
+    curves: CurveStore
+    metrics: Metrics
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises
