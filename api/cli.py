@@ -17,6 +17,7 @@ from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
 from api.key_commands import commands as key_commands
 from api.library_commands import data, json_object, show_answer, teacher
+from api.live_commands import commands as live_commands
 from api.queue_commands import commands as queue_commands
 
 
@@ -43,6 +44,7 @@ app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
 app.add_typer(queue_commands)
 app.add_typer(key_commands)
+app.add_typer(live_commands)
 out = Console()
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from api.client.artifacts import ArtifactCalls
-from api.client.jobs import JobCalls, PlacementOptions
+from api.client.jobs import PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
+from api.client.live import LiveCalls
 from api.client.queue import QueueCalls
+from api.client.webhooks import WebhookCalls
 from api.client.wire import ApiError
 
 __all__ = ["ApiError", "Client", "PlacementOptions"]
 
 
-class Client(LibraryCalls, JobCalls, ArtifactCalls, QueueCalls, KeyCalls):
+class Client(LibraryCalls, LiveCalls, QueueCalls, KeyCalls, WebhookCalls):
     """One caller of the service; close it, or use it in a `with` block.
 
     Without `api_key` it finds one as `api.client.credentials` says.
