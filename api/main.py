@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from api import errors, openapi
 from api.audit import Audit
 from api.door import Door
+from api.known_keys import KnownKeys
 from api.limits import BodyLimit, RequestId, SameSite
 from api.live_lines import watcher_of
 from api.metrics import Measure, Metrics
@@ -126,7 +127,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         teams=SqlTeamStore(engine),
         workers=SqlWorkerStore(engine),
         library=SqlLibraryStore(engine),
-        keys=SqlKeyStore(engine),
+        keys=KnownKeys(SqlKeyStore(engine)),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         live=watcher_of(engine),

@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 import structlog
 from fastapi import Depends, Request
 
+from api.known_keys import KnownKeys
 from api.live import Watcher
 from api.metrics import Metrics
 from api.places import Places
@@ -19,7 +20,6 @@ from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
     JobStore,
-    KeyStore,
     LibraryStore,
     TeamStore,
     WorkerStore,
@@ -44,7 +44,7 @@ class Services:
     teams: TeamStore
     workers: WorkerStore
     library: LibraryStore
-    keys: KeyStore
+    keys: KnownKeys
     audit: AuditStore
     rates: Rates
     live: Watcher
