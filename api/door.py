@@ -45,8 +45,8 @@ class Door:
             return
         try:
             secret = _secret(Headers(scope=scope))
-            key = services.keys.remembered(secret)
-            key = key or await run_in_threadpool(services.keys.holder, secret)
+            known = services.keys.remembered(secret)
+            key = known or await run_in_threadpool(services.keys.holder, secret)
         except Unauthenticated as error:
             structlog.get_logger().info("not_let_in", path=scope["path"], why=error.message)
             await _refusal(scope["path"], error)(scope, receive, send)
