@@ -38,27 +38,22 @@ class Outbox:
         with reading(self._engine) as session:  # no lock taken where there is nothing to do
             if session.scalar(select(EventRow.job_id).where(_UNDISPATCHED).limit(1)) is None:
                 return 0
-        query = (
-            select(EventRow, JobRow)
-            .join(JobRow, JobRow.id == EventRow.job_id)
+        due = (
+            select(EventRow.job_id, EventRow.sequence)
             .where(_UNDISPATCHED)
             .order_by(EventRow.at)
             .limit(limit)
-            .with_for_update(skip_locked=True, of=EventRow)
+            .with_for_update(skip_locked=True)
         )
         with writing(self._engine) as session:
-            told = [(event_of(event), job_of(job)) for event, job in session.execute(query)]
-            webhooks = list(session.scalars(select(WebhookRow).order_by(WebhookRow.id)))
-            session.add_all(
-                _delivery(webhook, event, job)
-                for event, job in told
-                for webhook in webhooks
-                if _wants(webhook, event, job)
-            )
-            numbers = [(event.job_id, event.sequence) for event, _ in told]
+            numbers = [(job_id, sequence) for job_id, sequence in session.execute(due)]
             of_them = tuple_(EventRow.job_id, EventRow.sequence).in_(numbers)
+            # After the events: who was answered before one of them happened is among these.
+            webhooks = list(session.scalars(select(WebhookRow).order_by(WebhookRow.id)))
+            if webhooks:
+                session.add_all(_deliveries(session, of_them, webhooks))
             _change(session, update(EventRow).where(of_them).values(dispatched=True))
-        return len(told)
+        return len(numbers)
 
     def claim(
         self, lease: timedelta, *, busy: Collection[str] = (), each: int = 8, limit: int = 200
@@ -124,6 +119,19 @@ class Outbox:
         ended = {"state": state, "next_try_at": None, "ended_at": database_now()} | values
         with writing(self._engine) as session:
             _change(session, update(DeliveryRow).where(*_held(parcel)).values(ended))
+
+
+def _deliveries(
+    session: Session, of_them: ColumnElement[bool], webhooks: Sequence[WebhookRow]
+) -> list[DeliveryRow]:
+    events = select(EventRow, JobRow).join(JobRow, JobRow.id == EventRow.job_id)
+    rows = session.execute(events.where(of_them).order_by(EventRow.at, EventRow.sequence))
+    return [
+        _delivery(webhook, event, job)
+        for event, job in ((event_of(event), job_of(job)) for event, job in rows)
+        for webhook in webhooks
+        if _wants(webhook, event, job)
+    ]
 
 
 def _wants(webhook: WebhookRow, event: Event, job: Job) -> bool:

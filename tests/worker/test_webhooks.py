@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,6 +119,26 @@ def test_an_event_arrives_signed_as_the_standard_says(world, store, receiver):
     assert (told["type"], told["data"]["job_id"]) == ("job.submitted", job.id)
     with pytest.raises(WebhookVerificationError):
         Verifier(secret).verify(body.replace(b"submitted", b"succeeded"), headers)
+
+
+def test_the_reconciler_sends_as_its_settings_allow(world, store, receiver, redis):
+    there = receiver()
+    webhook, _ = store.add("default", there.url, (), by="")
+    world.submit("succeed")
+    settings = {
+        "PGD_DATA_FOLDER": str(world.folder),
+        "PGD_REDIS_URL": redis.url,
+        "PGD_WEBHOOK_HTTP": "true",
+        "PGD_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.reconciler"], env=os.environ | settings, cwd="/"
+    )
+    try:
+        assert ended(store, webhook.id)[0].state == "delivered"
+    finally:
+        process.terminate()
+    assert process.wait(30) == 0
 
 
 def test_a_message_that_met_an_error_comes_again_under_the_same_id(store, receiver):
