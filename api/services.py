@@ -72,7 +72,7 @@ class Services:
         return self.settings.data_folder / "attempts" / job_id / str(attempt)
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the application that answers `request`."""
     services = request.app.state.services
     assert isinstance(services, Services)
