@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(
         200, ge=1, description="Requests that a key which was quiet may make at once."
     )
+    webhook_sender: bool = Field(
+        True, description="Whether the reconciler sends to webhooks, or worker.webhook_sender does."
+    )
     webhook_http: bool = Field(False, description="Whether webhooks may do without TLS.")
     webhook_networks: tuple[Network, ...] = Field(
         (), description="Networks beside public addresses that webhooks may lead to (JSON list)."

@@ -80,9 +80,10 @@ def main() -> int:
         threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
         for name, step, every_s in duties
     ]
-    reach = Reach(settings.webhook_http, settings.webhook_networks)
-    sender = WebhookSender(SqlWebhookStore(engine), reach)
-    threads.append(threading.Thread(target=sender.run, args=(stop,), name="webhooks"))
+    if settings.webhook_sender:
+        reach = Reach(settings.webhook_http, settings.webhook_networks)
+        sender = WebhookSender(SqlWebhookStore(engine), reach)
+        threads.append(threading.Thread(target=sender.run, args=(stop,), name="webhooks"))
     for thread in threads:
         thread.start()
     for thread in threads:

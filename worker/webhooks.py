@@ -78,9 +78,10 @@ class WebhookSender:
         round_s: float = ROUND_S,
         try_s: float = TRY_S,
         again_in: Callable[[int], timedelta | None] = again_in,
+        alive: Callable[[], object] = lambda: None,
     ) -> None:
         self._store, self._reach, self._again_in = store, reach, again_in
-        self._round_s, self._try_s = round_s, try_s
+        self._round_s, self._try_s, self._alive = round_s, try_s, alive
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by webhook
         self._forgot_at = float("-inf")
 
@@ -110,10 +111,11 @@ class WebhookSender:
                 await asyncio.gather(*left, return_exceptions=True)
 
     async def _round(self) -> None:
-        """Take what is due, and set off with it."""
+        """Take what is due, and set off with it; whoever looks is told that this works."""
         while await self._in_thread(self._store.dispatch):
             pass
         await self._forget()
+        self._alive()
         room = (AT_ONCE - len(self._tasks)) * EACH
         if room <= 0:
             return

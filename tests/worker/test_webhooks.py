@@ -121,7 +121,8 @@ def test_an_event_arrives_signed_as_the_standard_says(world, store, receiver):
         Verifier(secret).verify(body.replace(b"submitted", b"succeeded"), headers)
 
 
-def test_the_reconciler_sends_as_its_settings_allow(world, store, receiver, redis):
+@pytest.mark.parametrize("module", ["worker.reconciler", "worker.webhook_sender"])
+def test_the_process_sends_as_its_settings_allow(world, store, receiver, redis, module):
     there = receiver()
     webhook, _ = store.add("default", there.url, (), by="")
     world.submit("succeed")
@@ -131,9 +132,7 @@ def test_the_reconciler_sends_as_its_settings_allow(world, store, receiver, redi
         "PGD_WEBHOOK_HTTP": "true",
         "PGD_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.reconciler"], env=os.environ | settings, cwd="/"
-    )
+    process = subprocess.Popen([sys.executable, "-m", module], env=os.environ | settings, cwd="/")
     try:
         assert ended(store, webhook.id)[0].state == "delivered"
     finally:
