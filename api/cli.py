@@ -17,6 +17,7 @@ from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority
 from api.data_commands import data
 from api.key_commands import commands as key_commands
 from api.library_commands import json_object, show_answer
+from api.live_commands import commands as live_commands
 from api.model_commands import commands as model_commands
 from api.queue_commands import commands as queue_commands
 from api.teacher_commands import teacher
@@ -48,6 +49,7 @@ app.add_typer(queue_commands)
 app.add_typer(transfer_commands)
 app.add_typer(key_commands)
 app.add_typer(model_commands)
+app.add_typer(live_commands)
 out = Console()
 
 

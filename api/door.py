@@ -18,6 +18,7 @@ from api.caller import Caller
 from api.errors import RateLimited, problem
 from api.services import Services
 from pgd_core.errors import Unauthenticated
+from pgd_core.jobs.keys import Key
 
 PUBLIC_PAGES = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
 PUBLIC_FOLDERS = ("/problems/",)
@@ -40,9 +41,12 @@ class Door:
             await self.app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
+        if scope["path"] == "/metrics" and services.settings.metrics_public:
+            await self.app(scope, receive, send)
+            return
         try:
             secret = _secret(Headers(scope=scope))
-            key = await run_in_threadpool(services.keys.holder, secret)
+            key = services.keys.remembered(secret) or await _holder(services, secret)
         except Unauthenticated as error:
             structlog.get_logger().info("not_let_in", path=scope["path"], why=error.message)
             await _refusal(scope["path"], error)(scope, receive, send)
@@ -63,6 +67,10 @@ def _secret(headers: Headers) -> str:
     if scheme.lower() != "bearer" or not secret.strip():
         raise Unauthenticated(f"this needs an API key: {_HOW}")
     return secret.strip()
+
+
+async def _holder(services: Services, secret: str) -> Key:
+    return await run_in_threadpool(services.keys.holder, secret)
 
 
 def _note_use(services: Services, key_id: str) -> None:

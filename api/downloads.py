@@ -7,13 +7,14 @@ problems.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import problem
 from api.ranges import MalformedRange, OutsideRange, part_asked_for
@@ -66,18 +67,16 @@ def content_of(artifact: Artifact, request: Request, files: FileStore) -> Respon
     return RedirectResponse(link, 307, headers=headers)
 
 
-class ArtifactResponse(FileResponse):
-    """The file, whole or in ranges."""
+class FileAnswer(FileResponse):
+    """A file, whole or in ranges, whose refusals are problems."""
 
-    def __init__(self, artifact: Artifact, path: Path) -> None:
+    def __init__(
+        self, path: Path, media_type: str, filename: str, headers: Mapping[str, str]
+    ) -> None:
         found = path.stat()
         self._size = found.st_size
         super().__init__(
-            path,
-            headers=identity_headers(artifact),
-            media_type=artifact.media_type,
-            filename=artifact.name,
-            stat_result=found,
+            path, headers=headers, media_type=media_type, filename=filename, stat_result=found
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +99,37 @@ class ArtifactResponse(FileResponse):
         if asked is None or method != "GET" or known not in (None, self.headers["etag"]):
             return None
         return part_asked_for(asked, self._size)
+
+
+class ArtifactResponse(FileAnswer):
+    """A published file."""
+
+    def __init__(self, artifact: Artifact, path: Path) -> None:
+        super().__init__(path, artifact.media_type, artifact.name, identity_headers(artifact))
+
+
+class LogResponse(FileAnswer):
+    """A log as it is now; it may be growing."""
+
+    def __init__(self, path: Path, filename: str) -> None:
+        headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+        super().__init__(path, "text/plain", filename, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What was written since is left out: no more is sent than was announced."""
+        left = 0
+
+        async def send_announced(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                left = int(Headers(raw=message["headers"]).get("content-length", "0"))
+            elif message["type"] == "http.response.body":
+                body = message.get("body", b"")[:left]
+                left -= len(body)
+                message = {**message, "body": body}
+            await send(message)
+
+        await super().__call__(scope, receive, send_announced)
 
 
 def _refusal(path: str, size: int, error: MalformedRange | OutsideRange) -> Response:

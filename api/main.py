@@ -14,7 +14,10 @@ from sqlalchemy import Engine
 from api import errors, openapi
 from api.audit import Audit
 from api.door import Door
+from api.known_keys import KnownKeys
 from api.limits import BodyLimit, RequestId, SameSite
+from api.live_lines import watcher_of
+from api.metrics import Measure, Metrics
 from api.places import Places
 from api.predicting import Predictor
 from api.rates import Rates
@@ -23,6 +26,7 @@ from api.routes import (
     artifacts,
     audit,
     compare,
+    curves,
     dataset_files,
     datasets,
     health,
@@ -31,15 +35,18 @@ from api.routes import (
     jobs,
     keys,
     me,
+    metrics,
     models,
     predictions,
     problem_pages,
     queue,
+    streams,
     teacher_actions,
     teachers,
     teams,
     tus,
     uploads,
+    webhooks,
     workers,
 )
 from api.services import Hints, Services
@@ -56,15 +63,20 @@ from pgd_core.store import (
     SqlQueue,
     SqlTeamStore,
     SqlUnfinishedStore,
+    SqlWebhookStore,
     SqlWorkerStore,
     open_engine,
 )
+from pgd_core.store.curves import SqlCurveStore
+from pgd_core.store.figures import SqlFigures
 from worker.queue import HintSender
 
 ROUTES = (
     jobs,
     job_actions,
     history,
+    streams,
+    curves,
     artifacts,
     queue,
     workers,
@@ -81,7 +93,9 @@ ROUTES = (
     keys,
     me,
     audit,
+    webhooks,
     health,
+    metrics,
     problem_pages,
 )
 ABANDONED_AFTER = timedelta(days=1)
@@ -101,6 +115,7 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         _sweep(services.scratch_folder())
         yield
+        services.live.close()
         sender.close()
         engine.dispose()
 
@@ -130,10 +145,14 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         library=SqlLibraryStore(engine),
         unfinished=SqlUnfinishedStore(engine),
         models=SqlModelStore(engine),
-        keys=SqlKeyStore(engine),
+        predictor=Predictor.of(settings),
+        keys=KnownKeys(SqlKeyStore(engine)),
         audit=SqlAuditStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
-        predictor=Predictor.of(settings),
+        live=watcher_of(engine),
+        webhooks=SqlWebhookStore(engine),
+        curves=SqlCurveStore(engine),
+        metrics=Metrics(SqlFigures(engine)),
         files=files,
         hints=hints,
         checks=readiness_checks(settings, engine, files),
@@ -147,6 +166,7 @@ def _install(app: FastAPI) -> None:
     app.add_middleware(Door)
     app.add_middleware(SameSite)
     app.add_middleware(TusProtocol)
+    app.add_middleware(Measure)
     app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)
     openapi.install(app)

@@ -76,8 +76,18 @@ def move(
 
 
 @commands.command()
-def events(context: typer.Context, job_id: JobId, as_json: Json = False) -> None:
+def events(
+    context: typer.Context,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
+    as_json: Json = False,
+) -> None:
     """Tell what happened to a job: when, who, what and why."""
+    if follow:
+        with Client(context.obj) as client:
+            for event in client.events(job_id, follow=True):
+                typer.echo(event.model_dump_json() if as_json else _told(event))
+        return
     told: list[EventView] = []
     with Client(context.obj) as client:
         has_more = True
@@ -89,7 +99,11 @@ def events(context: typer.Context, job_id: JobId, as_json: Json = False) -> None
         show_answer(Series(items=told, has_more=False, next_after=last), as_json, "")
         return
     for event in told:
-        typer.echo(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {event.sentence}")
+        typer.echo(_told(event))
+
+
+def _told(event: EventView) -> str:
+    return f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {event.sentence}"
 
 
 @commands.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -18,13 +19,27 @@ from api.main import create_app
 from pgd_core.settings import Settings
 
 
+class Server(uvicorn.Server):
+    """Ends streams when it shall stop: it waits for answers that are under way."""
+
+    def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_streams = end_streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, after the streams."""
+        self._end_streams()
+        await super().shutdown(sockets)
+
+
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM; then end with 0."""
     signal.signal(signal.SIGTERM, _end)
     configure_logs()
     settings = Settings()
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -32,7 +47,7 @@ def main(arguments: list[str]) -> None:
         timeout_graceful_shutdown=10,
     )
     sockets = [socket.socket(fileno=int(arguments[0]))] if arguments else None
-    uvicorn.Server(config).run(sockets=sockets)
+    Server(config, app.state.services.live.close).run(sockets=sockets)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -10,20 +10,24 @@ from typing import Annotated, Protocol
 import structlog
 from fastapi import Depends, Request
 
+from api.known_keys import KnownKeys
+from api.live import Watcher
+from api.metrics import Metrics
 from api.places import Places
 from api.predicting import Predictor
 from api.rates import Rates
+from pgd_core.jobs.curves import CurveStore
 from pgd_core.jobs.models import ModelStore
 from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
     JobStore,
-    KeyStore,
     LibraryStore,
     TeamStore,
     WorkerStore,
 )
 from pgd_core.jobs.unfinished import UnfinishedStore
+from pgd_core.jobs.webhooks import WebhookStore
 from pgd_core.settings import Settings
 
 
@@ -45,10 +49,14 @@ class Services:
     library: LibraryStore
     unfinished: UnfinishedStore
     models: ModelStore
-    keys: KeyStore
+    predictor: Predictor
+    keys: KnownKeys
     audit: AuditStore
     rates: Rates
-    predictor: Predictor
+    live: Watcher
+    webhooks: WebhookStore
+    curves: CurveStore
+    metrics: Metrics
     files: FileStore
     hints: Hints
     checks: dict[str, Callable[[], str]]  # by name; the text says what was found, or it raises
@@ -74,7 +82,7 @@ class Services:
         return self.settings.data_folder / "attempts" / job_id / str(attempt)
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the application that answers `request`."""
     services = request.app.state.services
     assert isinstance(services, Services)

@@ -11,6 +11,7 @@ from pgd_core.jobs.job import Dataset, Job, Teacher, Upload
 from pgd_core.jobs.keys import Key
 from pgd_core.jobs.models import Model
 from pgd_core.jobs.unfinished import UnfinishedUpload
+from pgd_core.jobs.webhooks import Webhook
 
 
 class Owned(Protocol):
@@ -56,6 +57,11 @@ def visible_key(services: Services, caller: Caller, key_id: str) -> Key:
 def visible_model(services: Services, caller: Caller, model_id: str) -> Model:
     """The model; NotFound for another team's."""
     return _own(caller, services.models.model(model_id), "model")
+
+
+def visible_webhook(services: Services, caller: Caller, webhook_id: str) -> Webhook:
+    """The webhook; NotFound for another team's."""
+    return _own(caller, services.webhooks.webhook(webhook_id), "webhook")
 
 
 def _own(caller: Caller, thing: Thing, noun: str) -> Thing:

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pgd_core.jobs.scheduling import SchedulingRules
+from pgd_core.jobs.webhooks import Network
 
 
 class Settings(BaseSettings):
@@ -117,6 +118,16 @@ class Settings(BaseSettings):
     )
     max_picture_bytes: int = Field(32 * 2**20, gt=0, description="Largest picture, as a file.")
     max_picture_pixels: int = Field(50_000_000, gt=0, description="Largest picture, unpacked.")
+    webhook_sender: bool = Field(
+        True, description="Whether the reconciler sends to webhooks, or worker.webhook_sender does."
+    )
+    webhook_http: bool = Field(False, description="Whether webhooks may do without TLS.")
+    webhook_networks: tuple[Network, ...] = Field(
+        (), description="Networks beside public addresses that webhooks may lead to (JSON list)."
+    )
+    metrics_public: bool = Field(
+        False, description="Whether /metrics needs no API key; else an operator's."
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
 

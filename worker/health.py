@@ -1,8 +1,8 @@
-"""Signs of life: files that worker and reconciler renew as they work, and the look at them.
+"""Signs of life: files that our processes renew as they work, and the look at them.
 
-`python -m worker.health worker|reconciler` ends with 0 when this machine's process has given a
-sign of late, else with 1: the health check of a container. A process that hangs, or whose database
-is away, still runs, but gives no sign.
+`python -m worker.health worker|reconciler|webhooks` ends with 0 when this machine's process has
+given a sign of late, else with 1: the health check of a container. A process that hangs, or whose
+database is away, still runs, but gives no sign.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from pgd_core.settings import Settings
 
-Process = Literal["worker", "reconciler"]
+Process = Literal["worker", "reconciler", "webhooks"]
 
 # A worker gives a sign with each heartbeat, a reconciler with each round.
 _FRESH_S = 60.0
@@ -48,9 +48,9 @@ class SignOfLife:
 def main(arguments: list[str]) -> int:
     """Composition root; returns the exit code."""
     if len(arguments) != 1 or arguments[0] not in get_args(Process):
-        sys.stderr.write("usage: python -m worker.health worker|reconciler\n")
+        sys.stderr.write("usage: python -m worker.health worker|reconciler|webhooks\n")
         return 2
-    process: Process = "worker" if arguments[0] == "worker" else "reconciler"
+    process = cast(Process, arguments[0])
     settings = Settings()
     age_s = SignOfLife(settings.data_folder, process).age_s()
     if age_s is None:

@@ -3,7 +3,7 @@
 Every round: attempts whose lease ran out end as worker_lost, silent workers are lost, and pools
 with queued jobs that no worker was told of are hinted. Beside the rounds, data sets and teachers
 are checked one at a time, studies are driven, jobs of lower class make room for those of higher,
-and what nobody needs any more is deleted.
+and what nobody needs any more is deleted. Webhooks are told what happened.
 Two reconcilers do no harm: each step is guarded in the database.
 """
 
@@ -31,6 +31,7 @@ from pgd_core.store import (
     SqlQueue,
     SqlStudyStore,
     SqlUnfinishedStore,
+    SqlWebhookStore,
     SqlWorkerStore,
     migrate,
     open_engine,
@@ -44,6 +45,7 @@ from worker.queue import HintNotSent, HintSender
 from worker.studies import StudyDriver
 from worker.sweep import Retention, sweep
 from worker.sweep_unfinished import sweep_unfinished
+from worker.webhooks import Reach, WebhookSender
 
 # A hint that Redis lost is given again after so many rounds.
 _HINT_AGAIN_ROUNDS = 4
@@ -82,6 +84,10 @@ def main() -> int:
         threading.Thread(target=repeat, args=(step, every_s, stop), name=name)
         for name, step, every_s in duties
     ]
+    if settings.webhook_sender:
+        reach = Reach(settings.webhook_http, settings.webhook_networks)
+        sender = WebhookSender(SqlWebhookStore(engine), reach)
+        threads.append(threading.Thread(target=sender.run, args=(stop,), name="webhooks"))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from api.client.artifacts import ArtifactCalls
 from api.client.datasets import DatasetCalls
-from api.client.jobs import JobCalls, PlacementOptions
+from api.client.jobs import PlacementOptions
 from api.client.keys import KeyCalls
 from api.client.library import LibraryCalls
+from api.client.live import LiveCalls
 from api.client.models import ModelCalls
 from api.client.queue import QueueCalls
 from api.client.teachers import TeacherCalls
 from api.client.uploads import UploadCalls
+from api.client.webhooks import WebhookCalls
 from api.client.wire import ApiError
 
 __all__ = ["ApiError", "Client", "PlacementOptions"]
@@ -21,11 +22,11 @@ class Client(
     UploadCalls,
     LibraryCalls,
     TeacherCalls,
-    JobCalls,
-    ArtifactCalls,
     ModelCalls,
+    LiveCalls,
     QueueCalls,
     KeyCalls,
+    WebhookCalls,
 ):
     """One caller of the service; close it, or use it in a `with` block.
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from api.client.wire import ApiError, Spec, Wire, plain
 from api.queue_views import Class
-from api.schemas import CheckedSpec, EventView, JobView, MetricLine, Page, Series
+from api.schemas import CheckedSpec, JobView, MetricLine, Page, Series
 
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
 
@@ -109,10 +109,6 @@ class JobCalls(Wire):
         """Lines of progress after a sequence number."""
         path = f"/v1/jobs/{job_id}/metrics"
         return self._get(path, Series[MetricLine], type=type, after=after, limit=limit)
-
-    def events(self, job_id: str, *, after: int = 0) -> Series[EventView]:
-        """The job's history after a sequence number."""
-        return self._get(f"/v1/jobs/{job_id}/events", Series[EventView], after=after)
 
     def logs(self, job_id: str, *, attempt: int | None = None) -> str:
         """The end of the trainer's log."""

@@ -116,6 +116,7 @@ _TOLD: dict[str, Callable[[str, Data], str]] = {
     "child_submitted": _child_submitted,
     "child_reused": _child_reused,
 }
+KINDS = tuple(_TOLD)
 
 
 def _ended(by: str, data: Data) -> str:

@@ -1,5 +1,5 @@
 """The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads,
-keys and what was done with them, models."""
+keys and what was done with them, models, webhooks."""
 
 from pgd_core.store.audit import SqlAuditStore
 from pgd_core.store.engine import open_engine
@@ -13,6 +13,7 @@ from pgd_core.store.queue import SqlQueue
 from pgd_core.store.studies import SqlStudyStore
 from pgd_core.store.teams import SqlTeamStore
 from pgd_core.store.unfinished import SqlUnfinishedStore
+from pgd_core.store.webhooks import SqlWebhookStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SqlStudyStore",
     "SqlTeamStore",
     "SqlUnfinishedStore",
+    "SqlWebhookStore",
     "SqlWorkerStore",
     "migrate",
     "open_engine",

@@ -149,6 +149,16 @@ class EventRow(Base):
     kind: Mapped[str] = mapped_column(_WORD)
     by: Mapped[str] = mapped_column(String(200), default="")
     data: Mapped[dict[str, Any]]
+    dispatched: Mapped[bool] = mapped_column(default=False)  # webhooks' deliveries are made of it
+
+
+_UNDISPATCHED = EventRow.dispatched.is_(False)
+Index(
+    "ix_job_events_undispatched",
+    EventRow.at,
+    sqlite_where=_UNDISPATCHED,
+    postgresql_where=_UNDISPATCHED,
+)
 
 
 class ProgressRow(Base):

@@ -38,6 +38,7 @@ class Things:
     key_id: str
     unfinished_id: str
     model_id: str
+    webhook_id: str
     artifact: str = "student.safetensors"
 
     def url(self, path: str, unknown: bool = False) -> str:
@@ -82,6 +83,7 @@ def things_of(world, team) -> Things:
     headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "1000"}
     unfinished = http.post("/v1/uploads/tus", headers=headers).headers["location"]
     (model,) = http.get("/v1/models").json()["items"]
+    hook = {"url": f"https://hooks.example/hook-of-{team}"}
     return Things(
         team,
         job_id,
@@ -91,6 +93,7 @@ def things_of(world, team) -> Things:
         key["id"],
         unfinished.rpartition("/")[2],
         model["id"],
+        http.post("/v1/webhooks", json=hook).json()["id"],
     )
 
 
@@ -225,7 +228,7 @@ def test_nothing_of_a_team_is_in_what_another_is_shown(full):
     runs = world.submitted(world.train_spec("a", name="runs-of-a"), team="a")
     world.claimed(worker, 0)
     waits = world.submitted(world.train_spec("a", name="waits-of-a"), team="a")
-    names = ("job", "log", "upload", "dataset", "spare-key", "runs", "waits")
+    names = ("job", "log", "upload", "dataset", "spare-key", "runs", "waits", "hook")
     hidden |= {runs, waits, *(f"{name}-of-a" for name in names)}
     for role in ROLES:
         http = world.of(role, "b")

@@ -8,7 +8,7 @@ import pytest
 
 from pgd_core.jobs.job import LEASED_STATES
 from pgd_core.store import SqlJobStore, open_engine
-from tests.benchmarks import bench_claims, bench_fairness, bench_start
+from tests.benchmarks import bench_claims, bench_fairness, bench_live, bench_start
 from tests.benchmarks.tables import markdown
 
 OPTIONS = Namespace(workers=3, processes=2, seconds=0.2, repeats=1, decisions=2)
@@ -55,3 +55,11 @@ def test_figures_are_the_median_and_the_tail():
         "1.00",
         "20.00",
     ]
+
+
+def test_many_who_poll_and_listen_can_be_measured_and_lose_nothing():
+    options = Namespace(pollers=6, every=0.2, listeners=4, keys=2, seconds=3.0)
+    row = dict(zip(bench_live.HEAD, bench_live.measure("sqlite", options), strict=True))
+
+    assert int(row["lines sent to all"]) > 0
+    assert row["lost or out of order"] == "0"

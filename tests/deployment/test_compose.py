@@ -29,7 +29,7 @@ from tests.deployment.files import (
 SERVICES = compose()["services"]
 ONE_SHOTS = {"bucket", "migrate"}
 SERVERS = {"postgres", "redis", "s3"}
-OURS = {"migrate", "api", "worker", "reconciler"}
+OURS = {"migrate", "api", "worker", "reconciler", "webhooks"}
 FILES = (COMPOSE, *OVERRIDES)
 
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -79,7 +79,7 @@ def test_what_runs_for_ever_is_watched_and_started_again(name: str):
 @pytest.mark.parametrize("name", sorted(ONE_SHOTS))
 def test_what_runs_once_is_waited_for(name: str):
     assert SERVICES[name]["restart"] == "no"
-    for needy in ("api", "worker", "reconciler"):
+    for needy in ("api", "worker", "reconciler", "webhooks"):
         needs = SERVICES[needy]["depends_on"]
         assert needs[name]["condition"] == "service_completed_successfully"
 
@@ -100,8 +100,14 @@ def test_only_api_and_storage_are_reached_from_outside_and_by_default_from_this_
     }
     assert compose()["networks"]["private"] == {"internal": True}
     outside = {name for name, s in SERVICES.items() if "public" in s["networks"]}
-    assert outside == published.keys()
+    assert outside == published.keys() | {"webhooks"}  # it calls, and nobody calls it
     assert all("private" in s["networks"] for s in SERVICES.values())
+
+
+def test_webhooks_are_sent_by_the_service_that_has_a_way_out():
+    assert SERVICES["reconciler"]["environment"]["PGD_WEBHOOK_SENDER"] == "false"
+    assert SERVICES["reconciler"]["networks"] == ["private"]
+    assert SERVICES["webhooks"]["command"][-1] == "worker.webhook_sender"
 
 
 def test_a_client_and_a_container_reach_the_storage_by_the_same_url():
