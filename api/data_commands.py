@@ -90,15 +90,14 @@ def data_ls(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         show_answer(page, as_json, "")
         return
-    table = Table("id", "name", "v", "state", "classes", "pictures", "same as", box=None)
+    table = Table("id", "name", "v", "state", "classes", "pictures", box=None)
     for column in table.columns[:1] + table.columns[2:]:  # whole, on 80 columns too
         column.no_wrap = True
     for item in page.items:
         counts = [item.report.get(split, {}).get("images", 0) for split in ("train", "val")]
         pictures = f"{counts[0]}+{counts[1]}" if any(counts) else "-"
         classes = str(len(item.classes))
-        same = f"…{item.same_as[-6:]}" if item.same_as else ""
-        row = (item.id, escape(item.name), str(item.version), item.state, classes, pictures, same)
+        row = (item.id, escape(item.name), str(item.version), item.state, classes, pictures)
         table.add_row(*row)
     out.print(table)
 

@@ -142,13 +142,18 @@ class Checker:
             report = _report_of_a_broken_check(problem)
         report |= self._put_sheet(dataset, sheet)
         usable = report.get("usable") is True
-        self._library.dataset_checked(
-            dataset.id,
-            usable=usable,
-            report=report,
-            sha256=str(report.get("sha256") or ""),
-            classes=[str(name) for name in report.get("classes") or ()],
-        )
+        try:
+            self._library.dataset_checked(
+                dataset.id,
+                usable=usable,
+                report=report,
+                sha256=str(report.get("sha256") or ""),
+                classes=[str(name) for name in report.get("classes") or ()],
+            )
+        except NotFound:  # deleted meanwhile
+            self._sources.forget(dataset)
+            self._files.delete(contact_sheet_key(dataset.id))
+            raise
         if not usable:
             self._sources.forget(dataset)
         log.info("dataset_checked", usable=usable)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Body, Query, Response
@@ -20,7 +22,7 @@ from api.teams import check_team
 from api.visible import visible_dataset, visible_upload
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound
 from pgd_core.files.prefixes import allowed_prefix
-from pgd_core.jobs.datasets import DATASETS_FOLDER, contact_sheet_key
+from pgd_core.jobs.datasets import DATASETS_FOLDER, DELETED, contact_sheet_key
 from pgd_core.jobs.job import Dataset
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
@@ -94,12 +96,20 @@ def delete_dataset(
     dataset = visible_dataset(services, caller, dataset_id)
     caller.trail.details |= {"name": dataset.name, "version": dataset.version}
     services.library.delete_dataset(dataset.id)
-    after_answer.add_task(_delete_files, services, dataset.id)
+    after_answer.add_task(_delete_files, services, dataset.id, _set_aside(services, dataset.id))
     return Response(status_code=204)
 
 
-def _delete_files(services: Services, dataset_id: str) -> None:
-    """What is left of them if this breaks off, the sweep deletes after a day."""
+def _set_aside(services: Services, dataset_id: str) -> Path:
+    """Where the folder is now; it is to go, whatever becomes of this process."""
     folder = services.settings.data_folder / DATASETS_FOLDER / dataset_id
+    aside = folder.with_name(f".{dataset_id}{DELETED}")
+    with contextlib.suppress(FileNotFoundError):  # it never had one
+        folder.rename(aside)
+    return aside
+
+
+def _delete_files(services: Services, dataset_id: str, folder: Path) -> None:
+    """What is left of them if this breaks off, the sweep deletes."""
     shutil.rmtree(folder, ignore_errors=True)
     services.files.delete(contact_sheet_key(dataset_id))

@@ -17,11 +17,14 @@ def allowed_prefix(url: str, settings: Settings) -> tuple[str, str]:
         message = "this server keeps its files in no S3 (PGD_FILES_URL), so it fetches none"
         raise InvalidSpec(message, (FieldProblem(_POINTER, message),))
     bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
-    inside = f"{bucket}/{prefix}/"
+    inside = f"{bucket}/{prefix}".rstrip("/") + "/"
     allowed = [each.removeprefix("s3://").strip("/") for each in settings.dataset_s3_prefixes]
     if not any(each and inside.startswith(f"{each}/") for each in allowed):
         named = ", ".join(settings.dataset_s3_prefixes) or "no prefix"
         raise Forbidden(
             f"{url} is outside what this server may fetch: {named} (PGD_DATASET_S3_PREFIXES)"
         )
+    own = f"{settings.files_url.removeprefix('s3://').strip('/')}/"
+    if inside.startswith(own) or own.startswith(inside):
+        raise Forbidden(f"{url} is where this server keeps the files of every team; move it apart")
     return bucket, prefix

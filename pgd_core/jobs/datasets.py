@@ -9,6 +9,7 @@ from pgd_core.jobs.job import Dataset
 from pgd_core.jobs.teams import DEFAULT_TEAM
 
 DATASETS_FOLDER = "datasets"  # of the data folder: one folder for each that was sent, by its id
+DELETED = ".deleted"  # ends the name of such a folder whose data set is gone
 CONTACT_SHEET = "contact_sheet.jpg"
 
 Parts = tuple[str, str, str, str]  # train annotations, train images, val annotations, val images

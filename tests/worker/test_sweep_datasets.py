@@ -87,6 +87,14 @@ def test_a_half_unpacked_one_goes_after_a_day_and_the_lock_stays(world, clean):
     assert (old.exists(), young.exists(), lock.exists()) == (False, True, True)
 
 
+def test_what_a_deletion_left_goes_whatever_the_database_knows(world, clean):
+    old, young = folder(world, ".a.deleted", 2 * HOUR), folder(world, ".b.deleted", HOUR / 2)
+
+    clean()
+
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 def test_a_database_that_knows_fewer_than_half_deletes_nothing(world, clean):
     folder(world, world.dataset)
     strange = [folder(world, name) for name in ("a", "b")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from tests.api.answers import problem_of
 from tests.api.sent_datasets import checked, coco_files, send, zipped
 
@@ -72,6 +74,34 @@ def test_one_that_is_deleted_while_it_is_unpacked_leaves_nothing(world, monkeypa
     checked(world, dataset_id)
 
     assert not folder_of(world, dataset_id).exists()
+
+
+def test_one_that_is_deleted_while_it_is_checked_leaves_nothing(world, monkeypatch):
+    dataset_id = send(world.http, zipped(coco_files()))
+    library = world.services.library
+    told = library.dataset_checked
+
+    def deleted_first(*arguments, **report):
+        assert world.http.delete(f"/v1/datasets/{dataset_id}").status_code == 204
+        return told(*arguments, **report)
+
+    monkeypatch.setattr(library, "dataset_checked", deleted_first)
+
+    checked(world, dataset_id)
+
+    assert world.services.files.keys(f"datasets/{dataset_id}") == []
+    assert [p.name for p in folder_of(world, dataset_id).parent.iterdir()] == [".lock"]
+
+
+def test_a_deletion_that_breaks_off_leaves_a_folder_of_no_data_sets(world, monkeypatch):
+    dataset_id = send(world.http, zipped(coco_files()))
+    checked(world, dataset_id)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+
+    assert world.http.delete(f"/v1/datasets/{dataset_id}").status_code == 204
+
+    names = {path.name for path in folder_of(world, dataset_id).parent.iterdir()}
+    assert names == {".lock", f".{dataset_id}.deleted"}
 
 
 def test_the_same_content_again_says_so_and_is_the_next_version(world):

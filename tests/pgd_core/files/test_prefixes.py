@@ -44,3 +44,12 @@ def test_without_files_in_s3_there_is_nothing_to_fetch_with():
 
     with pytest.raises(InvalidSpec, match="PGD_FILES_URL"):
         allowed_prefix("s3://data/street", settings)
+
+
+@pytest.mark.parametrize("url", ["s3://data/pgd", "s3://data/pgd/uploads", "s3://data"])
+def test_the_servers_own_files_are_never_fetched_whatever_is_allowed(url):
+    settings = Settings(files_url="s3://data/pgd", dataset_s3_prefixes=("s3://data",))
+
+    with pytest.raises(Forbidden, match="every team"):
+        allowed_prefix(url, settings)
+    assert allowed_prefix("s3://data/pgd-sets", settings) == ("data", "pgd-sets")
