@@ -10,7 +10,6 @@ from rich.table import Table
 
 from api.comparison_views import ComparisonView
 from api.model_views import FoundView, ModelView
-from pgd_core.jobs.comparing import Cell
 
 
 def models_table(models: Sequence[ModelView]) -> Table:
@@ -24,7 +23,7 @@ def models_table(models: Sequence[ModelView]) -> Table:
             escape(f"{model.name} v{model.version}"),
             _number(model.metrics.get("AP"), "{:.1f}"),
             _number(model.gain.get("over_plain"), "{:+.1f}"),
-            _number(model.cost.get("gflops"), "{:.2f}"),
+            _number(model.cost.get("gflops"), "{:,.3g}"),
             "yes" if model.export_job else "-",
             " ".join(model.tags),
             f"{model.created_at.astimezone():%m-%d %H:%M}",
@@ -73,7 +72,9 @@ def comparison_table(comparison: ComparisonView) -> Table:
         if section and row.section != section:
             table.add_section()
         section = row.section
-        table.add_row(escape(row.field), *(escape(_cell(value)) for value in row.values))
+        form = "{:,.2f}" if section in ("metrics", "gain") else "{:,.6g}"  # 0.0008 is not 0.00
+        cells = (escape(_number(value, form)) for value in row.values)
+        table.add_row(escape(row.field), *cells)
     return table
 
 
@@ -107,12 +108,6 @@ def _numbers(values: Mapping[str, Any], form: str) -> str:
 
 
 def _number(value: object, form: str) -> str:
-    if isinstance(value, int | float):
-        return form.format(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}" if isinstance(value, int) else form.format(value)
     return "-" if value is None else str(value)
-
-
-def _cell(value: Cell) -> str:
-    if value is None or isinstance(value, bool | str):
-        return "-" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"

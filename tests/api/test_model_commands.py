@@ -47,11 +47,11 @@ def test_a_model_is_tagged_noted_and_unregistered(world, pgd):
 
 
 def test_models_are_compared_by_their_ids_or_their_jobs(world, pgd):
-    a = model_of(world, name="=a", training={"epochs": 3})
+    a = model_of(world, name="=a", training={"epochs": 3, "learning_rate": 0.00025})
     b = model_of(world, name="b")
 
     said = pgd("compare", a["id"], b["job_id"])
-    for word in ("=a v1", "b v1", "AP", "41.50", "weights_bytes", "/training/epochs"):
+    for word in ("=a v1", "b v1", "AP", "41.50", "weights_bytes", "/training/epochs", "0.00025"):
         assert word in said
     assert pgd("compare", a["id"], b["id"], "--csv").startswith("section,field,'=a v1,b v1")
     assert len(json.loads(pgd("compare", a["id"], b["id"], "--json"))["models"]) == 2
