@@ -235,6 +235,8 @@ class StudyJob(Strict):
     @classmethod
     def _preset_fills_in(cls, given: Any) -> Any:
         preset = given.get("preset") if isinstance(given, dict) else None
+        if not isinstance(preset, str):  # what is no text may not even be looked up
+            return given
         return {**PRESETS[preset], **given} if preset in PRESETS else given
 
     @model_validator(mode="after")
