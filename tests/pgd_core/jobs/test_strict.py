@@ -21,7 +21,7 @@ class Outer(Strict):
     maybe: Annotated[int, Field(le=9)] | None = None
     sizes: tuple[float, ...] = ()
     inner: Inner = Inner()
-    by_name: dict[str, Inner | str] = {}
+    by_name: dict[str, Inner | str] | None = None
 
 
 @pytest.mark.parametrize(
