@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from pgd_core import errors
 
 MEDIA_TYPE = "application/problem+json"
+MOST_ITEMS = 100  # of `errors`: an answer shall not be a multiple of what was asked
 Locations = Sequence[Mapping[str, Any]]
 
 
@@ -148,10 +149,10 @@ def _validation(request: Request, error: Exception) -> Response:
         return problem(path, 404, "not_found", f"{path} names nothing here")
     if any(item["type"] == "json_invalid" for item in found):
         return problem(path, 400, "bad_request", f"the body is not JSON: {_why(found[0])}")
-    items = [_item(item, error.body) for item in found]
+    items = [_item(item, error.body) for item in found[:MOST_ITEMS]]
     detail = "; ".join(_sentence(item) for item in items[:3])
-    if len(items) > 3:
-        detail += f"; and {len(items) - 3} more, see errors"
+    if len(found) > 3:
+        detail += f"; and {len(found) - 3} more, see errors"
     return problem(path, 422, "invalid_request", detail, items=items)
 
 

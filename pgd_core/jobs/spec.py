@@ -257,7 +257,7 @@ class StudyJob(Strict):
     @model_validator(mode="after")
     def _every_cell_is_a_job(self) -> StudyJob:
         cells = sum(
-            len(m.teachers or self.teachers) * len(m.seeds or self.seeds) * len(m.combinations)
+            len(m.teachers or self.teachers) * len(m.seeds or self.seeds) * m.size
             for m in self.matrices
         )
         if cells > MOST_CELLS:
