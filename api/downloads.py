@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from fastapi.responses import FileResponse, RedirectResponse, Response
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -78,7 +77,7 @@ class ArtifactResponse(FileResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As FileResponse answers, but for its plain-text 400 and 416, and units it knows not."""
+        """As FileResponse answers, but for its plain-text 400 and 416."""
         refused: dict[str, str] | None = None
 
         async def send_or_refuse(message: Message) -> None:
@@ -89,16 +88,7 @@ class ArtifactResponse(FileResponse):
             elif refused is None:
                 await send(message)
 
-        await super().__call__(_without_foreign_range(scope), receive, send_or_refuse)
-
-
-def _without_foreign_range(scope: Scope) -> Scope:
-    """A range in a unit that is unknown here must be ignored (RFC 9110, 14.2)."""
-    unit = Headers(scope=scope).get("range", "bytes=").partition("=")[0].strip().lower()
-    if unit == "bytes":
-        return scope
-    kept = [(name, value) for name, value in scope["headers"] if name.lower() != b"range"]
-    return {**scope, "headers": kept}
+        await super().__call__(scope, receive, send_or_refuse)
 
 
 def _refusal(scope: Scope, status: int, headers: dict[str, str]) -> Response:

@@ -25,13 +25,13 @@ IdInUrl = Annotated[str, UrlPart(pattern=ID)]
 WorkerInUrl = Annotated[str, UrlPart(min_length=1, max_length=200, pattern=NO_CONTROL)]
 
 
-class Query(BaseModel):
+class QueryModel(BaseModel):
     """Parameters in an address, where numbers come as text."""
 
     model_config = FORBIDDEN
 
 
-class PageQuery(Query):
+class PageQuery(QueryModel):
     """Which page of a list, newest first."""
 
     after: str | None = Field(None, pattern=ID, description="`next_after` of the page before.")
@@ -47,7 +47,7 @@ class JobsQuery(PageQuery):
     pool: PoolOrTeam | None = None
 
 
-class SeriesQuery(Query):
+class SeriesQuery(QueryModel):
     """Which piece of a numbered series, oldest first."""
 
     after: int = Field(0, ge=0, le=MOST, description="`next_after` of the piece before.")
@@ -60,7 +60,7 @@ class MetricsQuery(SeriesQuery):
     type: Literal["train", "validation", "stage"] | None = None
 
 
-class SubmitQuery(Query):
+class SubmitQuery(QueryModel):
     """How a job is submitted."""
 
     validate_only: bool = Field(False, description="Check everything, queue nothing.")
@@ -111,7 +111,7 @@ class JobChange(Strict):
         return PlacementChange(self.pool, self.team, priority, self.gpus, self.min_memory_mb)
 
 
-class QueueQuery(Query):
+class QueueQuery(QueryModel):
     """Which part of the queue."""
 
     pool: PoolOrTeam | None = Field(None, description="Only this one.")
@@ -119,7 +119,7 @@ class QueueQuery(Query):
     limit: int = Field(100, ge=1, le=1000, description="Waiting jobs of each pool.")
 
 
-class WorkersQuery(Query):
+class WorkersQuery(QueryModel):
     """Which workers."""
 
     gone_too: bool = Field(False, description="Those that stopped, too.")
@@ -133,14 +133,14 @@ class TeamSettings(Strict):
     max_queued_jobs: int | None = Field(None, ge=1, le=MOST, description="Waiting or paused.")
 
 
-class LogsQuery(Query):
+class LogsQuery(QueryModel):
     """Which log, and how much of its end."""
 
     attempt: int | None = Field(None, ge=1, le=10_000, description="Default: the newest.")
     tail_bytes: int = Field(64 * 1024, ge=1, le=1024 * 1024)
 
 
-class UploadQuery(Query):
+class UploadQuery(QueryModel):
     """What is being sent."""
 
     filename: str = Field("", max_length=200, pattern=NO_CONTROL, description="A label only.")

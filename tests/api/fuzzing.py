@@ -89,6 +89,7 @@ def configuration(live: Live, run: Run) -> str:
         "seed": run.seed,
         "continue-on-failure": True,
         "request-timeout": 20,
+        "max-stream-events": 3,  # of a stream that does not end
         "headers.Authorization": f"Bearer {live.secrets[run.whose]}",
         "generation.max-examples": run.examples,
         "generation.database": "none",
