@@ -27,7 +27,7 @@ from tests.servers import redis_server
 
 ROOT = Path(__file__).resolve().parents[2]
 TEAM, OTHER_TEAM = "vision", "speech"
-ARTIFACT = "student.safetensors"
+ARTIFACT = "detector.safetensors"
 ARTIFACT_BYTES = bytes(range(256)) * 4
 MAX_UPLOAD_BYTES = 100_000
 PATIENCE_S = 60.0
