@@ -63,7 +63,10 @@ class Door:
 
 
 def _secret(headers: Headers) -> str:
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    sent = headers.getlist("authorization") or [""]
+    if len(sent) > 1:  # a proxy before us may have looked at another one
+        raise Unauthenticated(f"there are {len(sent)} Authorization headers; send one")
+    scheme, _, secret = sent[0].partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise Unauthenticated(f"this needs an API key: {_HOW}")
     return secret.strip()

@@ -6,6 +6,7 @@ nothing of the inside. `type` is a page under /problems that says what the code 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,12 +15,14 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
 from api.upload_errors import UPLOAD_STATUS
 from pgd_core import errors
 
 MEDIA_TYPE = "application/problem+json"
+MOST_ITEMS = 100  # of `errors`: an answer shall not be a multiple of what was asked
 Locations = Sequence[Mapping[str, Any]]
 
 
@@ -180,10 +183,10 @@ def _validation(request: Request, error: Exception) -> Response:
         return problem(path, 404, "not_found", f"{path} names nothing here")
     if any(item["type"] == "json_invalid" for item in found):
         return problem(path, 400, "bad_request", f"the body is not JSON: {_why(found[0])}")
-    items = [_item(item, error.body) for item in found]
+    items = [_item(item, error.body) for item in found[:MOST_ITEMS]]
     detail = "; ".join(_sentence(item) for item in items[:3])
-    if len(items) > 3:
-        detail += f"; and {len(items) - 3} more, see errors"
+    if len(found) > 3:
+        detail += f"; and {len(found) - 3} more, see errors"
     return problem(path, 422, "invalid_request", detail, items=items)
 
 
@@ -195,7 +198,18 @@ def _framework(request: Request, error: Exception) -> Response:
         404: f"no such address: {path}",
         405: f"{path} does not take {method}",
     }.get(error.status_code, str(error.detail))
-    return problem(path, error.status_code, code, detail, headers=error.headers)
+    headers = {"Allow": _methods_of(request)} if error.status_code == 405 else error.headers
+    return problem(path, error.status_code, code, detail, headers=headers)
+
+
+def _methods_of(request: Request) -> str:
+    """What the address takes: the router names the methods of the first of its routes alone."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for context in iter_route_contexts(request.app.routes):
+        if context.path_regex.match(request.url.path):
+            found[str(context.path_format)] |= context.methods or set()
+    # /v1/jobs/1:cancel also looks like a job whose id is "1:cancel": the longer one is meant.
+    return ", ".join(sorted(found[max(found, key=len, default="")]))
 
 
 def _defect(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, Field, field_validator
@@ -33,6 +33,14 @@ class NewKey(Strict):
         if name.strip().lower() in _TAKEN_NAMES or not name.strip():
             raise ValueError(f"{name!r} is what histories call the service's own parts")
         return name
+
+    @field_validator("expires_at")
+    @classmethod
+    def _in_utc(cls, at: datetime | None) -> datetime | None:
+        try:
+            return None if at is None else at.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("in UTC this lies outside the years 1 to 9999") from error
 
 
 class KeyView(View):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Path as UrlPart
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, Field, StringConstraints, field_validator, model_validator
 
 from pgd_core.jobs.job import JobState
 from pgd_core.jobs.machine import PRIORITIES, Needs, Placement, PlacementChange
-from pgd_core.jobs.spec import DetectorSpec, Strict
+from pgd_core.jobs.spec import DetectorSpec
+from pgd_core.jobs.strict import FORBIDDEN, Strict
 
 # PostgreSQL stores no NUL, and nobody's name holds a line break.
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
@@ -24,7 +25,13 @@ IdInUrl = Annotated[str, UrlPart(pattern=ID)]
 WorkerInUrl = Annotated[str, UrlPart(min_length=1, max_length=200, pattern=NO_CONTROL)]
 
 
-class PageQuery(Strict):
+class QueryModel(BaseModel):
+    """Parameters in an address, where numbers come as text."""
+
+    model_config = FORBIDDEN
+
+
+class PageQuery(QueryModel):
     """Which page of a list, newest first."""
 
     after: str | None = Field(None, pattern=ID, description="`next_after` of the page before.")
@@ -40,10 +47,10 @@ class JobsQuery(PageQuery):
     pool: PoolOrTeam | None = None
 
 
-class SeriesQuery(Strict):
+class SeriesQuery(QueryModel):
     """Which piece of a numbered series, oldest first."""
 
-    after: int = Field(0, ge=0, le=2**53, description="`next_after` of the piece before.")
+    after: int = Field(0, ge=0, le=MOST, description="`next_after` of the piece before.")
     limit: int = Field(1000, ge=1, le=5000)
 
 
@@ -53,7 +60,7 @@ class MetricsQuery(SeriesQuery):
     type: Literal["train", "validation", "stage"] | None = None
 
 
-class SubmitQuery(Strict):
+class SubmitQuery(QueryModel):
     """How a job is submitted."""
 
     validate_only: bool = Field(False, description="Check everything, queue nothing.")
@@ -104,7 +111,7 @@ class JobChange(Strict):
         return PlacementChange(self.pool, self.team, priority, self.gpus, self.min_memory_mb)
 
 
-class QueueQuery(Strict):
+class QueueQuery(QueryModel):
     """Which part of the queue."""
 
     pool: PoolOrTeam | None = Field(None, description="Only this one.")
@@ -112,7 +119,7 @@ class QueueQuery(Strict):
     limit: int = Field(100, ge=1, le=1000, description="Waiting jobs of each pool.")
 
 
-class WorkersQuery(Strict):
+class WorkersQuery(QueryModel):
     """Which workers."""
 
     gone_too: bool = Field(False, description="Those that stopped, too.")
@@ -126,14 +133,14 @@ class TeamSettings(Strict):
     max_queued_jobs: int | None = Field(None, ge=1, le=MOST, description="Waiting or paused.")
 
 
-class LogsQuery(Strict):
+class LogsQuery(QueryModel):
     """Which log, and how much of its end."""
 
     attempt: int | None = Field(None, ge=1, le=10_000, description="Default: the newest.")
     tail_bytes: int = Field(64 * 1024, ge=1, le=1024 * 1024)
 
 
-class UploadQuery(Strict):
+class UploadQuery(QueryModel):
     """What is being sent."""
 
     filename: str = Field("", max_length=200, pattern=NO_CONTROL, description="A label only.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgd_core.errors import FieldProblem, InvalidSpec, NotReady
+from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.job import Artifact, Job, JobState
 from pgd_core.jobs.protocols import JobStore, LibraryStore
 from pgd_core.jobs.spec import DetectorSpec, DistillJob, TrainJob, job_spec_adapter
@@ -34,8 +34,16 @@ def graduate(job: Job, jobs: JobStore, library: LibraryStore) -> Graduate:
     return Graduate(
         model=_model(spec, library),
         classes=library.dataset(spec.dataset).classes,
-        weights=jobs.artifact(job.id, WEIGHTS[spec.kind]),
+        weights=_weights(job, jobs, WEIGHTS[spec.kind]),
     )
+
+
+def _weights(job: Job, jobs: JobStore, name: str) -> Artifact:
+    try:
+        return jobs.artifact(job.id, name)
+    except NotFound as error:  # the job is there: it is the wrong one to name
+        message = f"job {job.id} has no file {name!r}: there is no detector to be had of it"
+        raise InvalidSpec(message, (FieldProblem("/source/job", message),)) from error
 
 
 def _model(spec: TrainJob | DistillJob, library: LibraryStore) -> DetectorSpec:

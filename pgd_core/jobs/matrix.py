@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import product
+from math import prod
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pgd_core.jobs.strict import Strict
 
 TeacherName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f|]+$")]
+
+MOST_LEVELS = 8  # that a value nests; a job's spec has three
 
 Choice = tuple[str, str, Any]  # (field, label, value)
 
@@ -47,6 +50,13 @@ class Axis(Strict):
             raise ValueError(f"axis {self.field!r} names a value twice: {', '.join(labels)}")
         return self
 
+    @field_validator("values")
+    @classmethod
+    def _is_no_abyss(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not _within(values, MOST_LEVELS + 1):
+            raise ValueError(f"a value nests lists or objects more than {MOST_LEVELS} deep")
+        return values
+
     @property
     def choices(self) -> tuple[Choice, ...]:
         """Each value with its label."""
@@ -69,6 +79,11 @@ class Matrix(Strict):
     axes: tuple[Axis, ...] = Field((), max_length=6)
 
     @property
+    def size(self) -> int:
+        """How many combinations there are: too many to lay out, perhaps."""
+        return prod(len(axis.values) for axis in self.axes)
+
+    @property
     def combinations(self) -> list[tuple[Choice, ...]]:
         """One choice of each axis, the last axis fastest."""
         return list(product(*(axis.choices for axis in self.axes)))
@@ -86,6 +101,14 @@ def with_choices(base: Mapping[str, Any], choices: tuple[Choice, ...]) -> dict[s
             raise ValueError(f"axis {field!r} leads into a field that holds no others")
         place[last] = deepcopy(value)
     return job
+
+
+def _within(value: Any, levels: int) -> bool:
+    """Whether lists and objects nest at most so deep."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list | tuple):
+        return True
+    return levels > 0 and all(_within(one, levels - 1) for one in inner)
 
 
 def _spelled_out(field: str, value: Any) -> Any:

@@ -235,6 +235,8 @@ class StudyJob(Strict):
     @classmethod
     def _preset_fills_in(cls, given: Any) -> Any:
         preset = given.get("preset") if isinstance(given, dict) else None
+        if not isinstance(preset, str):  # what is no text may not even be looked up
+            return given
         return {**PRESETS[preset], **given} if preset in PRESETS else given
 
     @model_validator(mode="after")
@@ -255,7 +257,7 @@ class StudyJob(Strict):
     @model_validator(mode="after")
     def _every_cell_is_a_job(self) -> StudyJob:
         cells = sum(
-            len(m.teachers or self.teachers) * len(m.seeds or self.seeds) * len(m.combinations)
+            len(m.teachers or self.teachers) * len(m.seeds or self.seeds) * m.size
             for m in self.matrices
         )
         if cells > MOST_CELLS:

@@ -27,10 +27,13 @@ class Starts:
         self._machines = {machine.name: machine for machine in machines}
         self._durations = durations
         self._free = {machine.name: _ends(machine) for machine in machines}
+        running = list(running)
+        most = sum(map(len, self._free.values())) + sum(len(job.slots) for job in running)
         self._limits = {
             name: _ends_of_team(use.max_running_gpus, [job for job in running if job.team == name])
             for name, use in teams.items()
-            if use.max_running_gpus is not None
+            # A limit of 2 billion binds nobody, and as many devices fit into no memory.
+            if use.max_running_gpus is not None and use.max_running_gpus < most
         }
         # By needs and worker; of the worker that a job is laid on, worked out again.
         self._options: dict[Needs, dict[str, _Option]] = {}
@@ -93,7 +96,8 @@ def _ends_of_team(limit: int, running: Sequence[Running]) -> Ends:
     """Of as many devices as it may run; those that run beyond a limit that was lowered: the last
     to end count."""
     known = [_end(job) for job in running for _ in job.slots]
-    latest = sorted(known, key=lambda end_s: float("inf") if end_s is None else end_s)[-limit:]
+    known.sort(key=lambda end_s: float("inf") if end_s is None else end_s)
+    latest = known[max(len(known) - limit, 0) :]
     return dict(enumerate([*latest, *[0.0] * (limit - len(latest))]))
 
 

@@ -90,6 +90,17 @@ def test_the_scheme_is_found_however_it_is_written(world, scheme):
     assert world.caller(None).get(f"/v1/me?api_key={world.secret}").status_code == 401
 
 
+@pytest.mark.parametrize("other", ["Bearer pgd_no", "Basic YTpi"])
+def test_of_two_keys_none_counts(world, other):
+    good = ("Authorization", f"Bearer {world.secret}")
+
+    for headers in ([good, ("Authorization", other)], [("Authorization", other), good]):
+        refused = problem_of(
+            world.caller(None).get("/v1/me", headers=headers), 401, "unauthenticated"
+        )
+        assert "send one" in refused["detail"]
+
+
 def test_a_route_without_the_door_lets_nobody_through(world):
     """Were the door left out, the routes would still ask who is there."""
     for middleware in list(world.app.user_middleware):

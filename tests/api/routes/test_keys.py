@@ -54,6 +54,7 @@ def test_the_history_of_a_job_says_the_name_of_the_key(world):
         ({"name": "a", "role": "viewer", "team": "*"}, "/team"),
         ({"name": "a", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ({"name": "a", "role": "viewer", "expires_at": "2099-01-01T00:00:00"}, "/expires_at"),
+        ({"name": "a", "role": "viewer", "expires_at": "9999-12-31T23:00:00-02:00"}, "/expires_at"),
         ({"name": "a", "role": "viewer", "all_teams": True}, "/all_teams"),
         ({"name": "a", "role": "admin", "all_teams": True, "team": "default"}, "/all_teams"),
         ({"name": "a", "role": "viewer", "team": "none"}, "/team"),

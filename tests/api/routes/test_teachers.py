@@ -60,6 +60,16 @@ def test_an_evaluate_job_makes_no_detector(world):
     assert problem["errors"][0]["pointer"] == "/source/job"
 
 
+def test_a_job_that_has_no_weights_is_pointed_at(world):
+    job_id = world.succeeded({"curves.png": b"picture"})
+
+    answer = world.http.post("/v1/teachers", json={"name": "t", "source": {"job": job_id}})
+
+    problem = problem_of(answer, 422, "invalid_spec")
+    assert problem["errors"][0]["pointer"] == "/source/job"
+    assert "detector.safetensors" in problem["detail"]
+
+
 @pytest.mark.parametrize("source", ["job", "upload"])
 def test_a_source_that_does_not_exist_is_pointed_at(world, source):
     declared = {"model": MODEL, "classes": ["cat"]} if source == "upload" else {}

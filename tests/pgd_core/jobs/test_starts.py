@@ -75,6 +75,24 @@ def test_a_limit_that_was_lowered_counts_the_last_to_end():
     assert starts([here], [waits("1")], {"a": use("a", running=2, limit=1)}) == [70]
 
 
+def test_a_limit_of_nothing_lets_nothing_start():
+    here = machine("w", 4, runs("r", "w", [0], 45))
+
+    assert starts([here], [waits("1")], {"a": use("a", running=1, limit=0)}) == [None]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_limit_beyond_all_there_is_is_none(seed):
+    rng = random.Random(seed)
+    machines = [any_machine(rng, name) for name in "xyz"]
+    jobs = [any_job(rng, str(number)) for number in range(12)]
+    unlimited, limited = (
+        {name: use(name, limit=limit) for name in "abc"} for limit in (None, 2**31 - 1)
+    )
+
+    assert starts(machines, jobs, limited) == starts(machines, jobs, unlimited)
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_what_was_worked_out_before_is_what_would_be_worked_out_anew(seed):
     rng = random.Random(seed)

@@ -16,6 +16,18 @@ MODELS = {
     for name in ("fcos", "gfl", "atss", "ddod", "autoassign")
 }
 
+FAR_TOO_MANY = [  # to lay out before they are counted
+    ("method.top_k", list(range(1, 65))),
+    ("training.epochs", list(range(1, 65))),
+    ("training.seed", list(range(64))),
+    ("training.batch_size", list(range(1, 65))),
+    ("method.alpha", list(range(64))),
+    ("method.beta", list(range(64))),
+]
+ABYSS: list[Any] = []
+for _ in range(900):  # as deep as JSON can be read
+    ABYSS = [ABYSS]
+
 
 def study(**more: Any) -> StudyJob:
     base = {
@@ -122,6 +134,8 @@ def test_teachers_to_train_take_the_studys_training_unless_they_have_their_own()
         ({"matrices": [axes(("kind.name", [1]))]}, "leads into a field that holds no others"),
         ({"matrices": [axes(("training.epochs", [0]))]}, "greater than or equal to 1"),
         ({"seeds": list(range(64)), "matrices": [axes(("method.top_k", [1, 2, 3, 4]))]}, "at most"),
+        ({"matrices": [axes(*FAR_TOO_MANY)]}, "137438953472 students; at most 500"),
+        ({"matrices": [axes(("method.top_k", [ABYSS]))]}, "more than 8 deep"),
         ({"teachers": {"a|b": "t"}}, "pattern"),
         ({"preset": "table9"}, "table1"),
     ],
