@@ -8,13 +8,15 @@ from fastapi import APIRouter, BackgroundTasks, Body, Header, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.caller import Caller, Submitter, Viewer
+from api.checked import CheckedSpec, SubmittedJob
+from api.checking import checked, warnings_of
 from api.compatibility import check_job
 from api.errors import KeyReused
 from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
 from api.requests import IdInUrl, JobsQuery, SubmitQuery
-from api.schemas import CheckedSpec, JobView, Page
+from api.schemas import JobView, Page
 from api.services import Services, ServicesDep
 from api.teams import check_team
 from api.visible import visible_job
@@ -37,7 +39,7 @@ IdempotencyKey = Annotated[
 @router.post(
     "",
     status_code=202,
-    response_model=JobView,
+    response_model=SubmittedJob,
     responses={
         200: {"model": CheckedSpec, "description": "validate_only"},
         **problems(400, 403, 409, 413),
@@ -51,23 +53,26 @@ def submit_job(
     response: Response,
     after_answer: BackgroundTasks,
     idempotency_key: IdempotencyKey = None,
-) -> JobView | JSONResponse:
+) -> SubmittedJob | JSONResponse:
     """Queue a job; with `validate_only` check it and queue nothing.
+
+    The check says what the job will take and when it would end. Both answers have `warnings`.
 
     409 `quota_exceeded` when its team has as many jobs waiting as it may, or may never run so many
     GPUs. A job that no worker is large enough for is taken, and waits as `too_large`.
     """
     team = caller.team_of(query.team)
     check_team(services.teams, team, "query")
-    check_job(spec, services.jobs, services.library, services.settings.weights_folder, team)
-    if query.validate_only:
-        return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
     placement = query.placement(team, services.settings.pool)
+    check_job(spec, services.jobs, services.library, services.settings.weights_folder, placement)
+    if query.validate_only:
+        return JSONResponse(checked(services, spec, placement).model_dump(mode="json"))
+    warnings = warnings_of(services, spec, placement)
     job = _submit(spec, placement, services, idempotency_key, caller)
     caller.trail.details |= {"kind": job.kind, "name": job.name}
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     after_answer.add_task(services.wake, job.pool)
-    return view_of(services, job)
+    return SubmittedJob.model_validate(view_of(services, job).model_dump() | {"warnings": warnings})
 
 
 @router.get("", responses=problems(403))

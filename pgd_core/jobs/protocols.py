@@ -170,6 +170,8 @@ class TeamStore(Protocol):
         """Make or change a team."""
 
     def teams(self) -> Sequence[Team]: ...
+    def waiting_jobs(self, name: str) -> int:
+        """How many of its jobs are queued or paused."""
 
 
 class KeyStore(Protocol):
