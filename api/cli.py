@@ -16,8 +16,10 @@ from api import terminal
 from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
 from api.key_commands import commands as key_commands
-from api.library_commands import data, json_object, show_answer, teacher
+from api.library_commands import data, show_answer, teacher
 from api.queue_commands import commands as queue_commands
+from api.spec_commands import SpecPath, spec_file, tell_warnings, told_by_line
+from api.spec_commands import commands as spec_commands
 
 
 class Commands(TyperGroup):
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
+app.add_typer(spec_commands)
 app.add_typer(queue_commands)
 app.add_typer(key_commands)
 out = Console()
@@ -152,7 +155,7 @@ def replica(
 @app.command()
 def submit(
     context: typer.Context,
-    spec: Annotated[Path, typer.Argument(help="The job's spec as JSON; - reads standard input.")],
+    spec: SpecPath,
     validate_only: Annotated[bool, typer.Option(help="Check it, queue nothing.")] = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key.")] = None,
     team: TeamName = None,
@@ -163,7 +166,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Queue a job."""
-    body = json_object(sys.stdin.read() if str(spec) == "-" else spec.read_text(), str(spec))
+    given = spec_file(spec)
     placement: PlacementOptions = {
         "team": team,
         "pool": pool,
@@ -171,12 +174,15 @@ def submit(
         "gpus": gpus,
         "min_memory_mb": min_memory_mb,
     }
-    with Client(context.obj) as client:
+    with Client(context.obj) as client, told_by_line(given):
         if validate_only:
-            show_answer(client.validate(body, **placement), as_json, "valid")
+            checked = client.validate(given.content, **placement)
+            show_answer(checked, as_json, "valid")
+            tell_warnings(checked.warnings, given)
             return
-        job = client.submit(body, idempotency_key=key, **placement)
-        show_answer(job, as_json, job.id)
+        job = client.submit(given.content, idempotency_key=key, **placement)
+    show_answer(job, as_json, job.id)
+    tell_warnings(job.warnings, given)
 
 
 @app.command("ls")

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.suggestions import did_you_mean
 from pgd_core import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -173,10 +174,11 @@ def _defect(request: Request, error: Exception) -> Response:
 def _item(item: Mapping[str, Any], body: object) -> dict[str, str]:
     """Where a field's problem is, and what it is."""
     where, *rest = item["loc"]
+    detail = item["msg"] + did_you_mean(item)
     if where == "body":
         pointer = json_pointer(rest, body, missing=item["type"] == "missing")
-        return {"pointer": pointer, "detail": item["msg"]}
-    return {"parameter": str(rest[-1]) if rest else "", "in": where, "detail": item["msg"]}
+        return {"pointer": pointer, "detail": detail}
+    return {"parameter": str(rest[-1]) if rest else "", "in": where, "detail": detail}
 
 
 def _sentence(item: Mapping[str, str]) -> str:
