@@ -35,11 +35,16 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the service refused, was not reached, or the job or check did not "
+    "succeed; 2 the command was called wrongly, or a file that it was given is no spec."
+)
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Distil light object detectors from heavy ones.",
+    epilog=EXIT_CODES,
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")

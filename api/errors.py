@@ -29,6 +29,12 @@ class KeyReused(errors.BadRequest):
     code = "idempotency_key_reused"
 
 
+class StillWorking(errors.Conflict):
+    """The same request came before with this Idempotency-Key, and is not answered yet."""
+
+    code = "still_working"
+
+
 class DigestMismatch(errors.BadRequest):
     """What arrived is not what the digest announced."""
 

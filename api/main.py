@@ -40,6 +40,7 @@ from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
 from pgd_core.settings import Settings
 from pgd_core.store import (
+    SqlAnswerStore,
     SqlAuditStore,
     SqlJobStore,
     SqlKeyStore,
@@ -114,6 +115,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         library=SqlLibraryStore(engine),
         keys=SqlKeyStore(engine),
         audit=SqlAuditStore(engine),
+        answers=SqlAnswerStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         files=files,
         hints=hints,

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from api.places import Places
 from api.rates import Rates
+from pgd_core.jobs.answers import AnswerStore
 from pgd_core.jobs.protocols import (
     AuditStore,
     FileStore,
@@ -42,6 +43,7 @@ class Services:
     library: LibraryStore
     keys: KeyStore
     audit: AuditStore
+    answers: AnswerStore
     rates: Rates
     files: FileStore
     hints: Hints

@@ -128,7 +128,7 @@ def _estimates(found: CheckedSpec) -> Table:
     starts = "not known" if found.starts_at is None else f"about {clock(found.starts_at)}"
     ends = "not known" if found.expected_end is None else f"about {clock(found.expected_end)}"
     table = Table("estimate", "", "because", box=None)
-    table.add_row("memory", memory, "the largest input, see docs/spec.md")
+    table.add_row("memory", memory, "estimated from the spec, for the largest input")
     table.add_row("takes", lasts, escape(found.expected_because))
     table.add_row("starts", starts, escape(found.waits_message))
     table.add_row("ends", ends, "")

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Response
 from api.caller import Submitter, Viewer
 from api.folders import dataset_paths
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl, NewDataset, PageQuery
 from api.schemas import DatasetView, Page
 from api.services import ServicesDep
 from api.teams import check_team
 from api.visible import visible_dataset
 
-router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
+router = APIRouter(prefix="/v1/datasets", tags=["data sets"], route_class=Repeatable)
 
 
 @router.post("", status_code=202, responses=problems(400, 403, 413))
