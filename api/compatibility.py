@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from api.refusals import Refusals
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.graduates import graduate
@@ -34,26 +35,41 @@ def check_job(
     weights_folder: Path | None,
     placement: Placement,
 ) -> None:
-    """Raise InvalidSpec or NotReady unless the job can run: the team's data set and teacher can be
-    used together, and its GPUs can share a batch.
+    """Raise InvalidSpec with all that is wrong, else NotReady, unless the job can run: the team's
+    data set and teacher can be used together, and its GPUs can share a batch.
 
     Where `weights_folder` is None, only the worker knows which files there are.
     """
-    team = placement.team
-    if not re.fullmatch(NO_CONTROL, spec.name):
-        raise _invalid("/name", "name holds a control character")
+    team, found = placement.team, Refusals()
+    with found.noted():
+        if not re.fullmatch(NO_CONTROL, spec.name):
+            raise _invalid("/name", "name holds a control character")
     if weights_folder is not None:
-        _check_weights(spec, weights_folder)
-    _check_share(spec, placement.needs.gpus)
-    dataset = _ready_dataset(spec.dataset, library, team)
-    if isinstance(spec, ExportJob) and spec.job:
-        _check_made(spec.job, jobs, library, dataset)
+        for pointer, backbone in _backbones(spec):
+            with found.noted():
+                _check_weights(pointer, backbone, weights_folder)
+    with found.noted():
+        _check_share(spec, placement.needs.gpus)
+    dataset = None
+    with found.noted():
+        dataset = _ready_dataset(spec.dataset, library, team)
     for pointer, teacher_id in teachers_of(spec):
-        teacher = _ready_teacher(pointer, teacher_id, library, team)
-        if teacher.classes != dataset.classes:
-            raise _invalid(pointer, _class_mismatch(teacher, dataset))
-        if isinstance(spec, DistillJob):
-            refuse_unserved(spec.method, str(teacher.model["detector"]))
+        with found.noted():
+            _check_teacher(
+                spec, pointer, _ready_teacher(pointer, teacher_id, library, team), dataset
+            )
+    if isinstance(spec, ExportJob) and spec.job and dataset is not None:
+        with found.noted():
+            _check_made(spec.job, jobs, library, dataset)
+    found.raise_all()
+
+
+def _check_teacher(spec: JobSpec, pointer: str, teacher: Teacher, dataset: Dataset | None) -> None:
+    """That it knows the data set's classes, and the method can serve it."""
+    if dataset is not None and teacher.classes != dataset.classes:
+        raise _invalid(pointer, _class_mismatch(teacher, dataset))
+    if isinstance(spec, DistillJob):
+        refuse_unserved(spec.method, str(teacher.model["detector"]))
 
 
 def teachers_of(spec: JobSpec) -> list[tuple[str, str]]:
@@ -85,15 +101,14 @@ def _backbones(spec: JobSpec) -> list[tuple[str, BackboneSpec]]:
     return [*found, ("/student", student)] if isinstance(student, BackboneSpec) else found
 
 
-def _check_weights(spec: JobSpec, folder: Path) -> None:
-    for pointer, backbone in _backbones(spec):
-        kind, _, name = backbone.weights.partition(":")
-        if kind == "file" and not (folder / name).is_file():
-            raise _invalid(
-                f"{pointer}/weights",
-                f"there is no file {name!r} in this server's weights folder; put it there first, "
-                "or use weights 'imagenet' or 'none'",
-            )
+def _check_weights(pointer: str, backbone: BackboneSpec, folder: Path) -> None:
+    kind, _, name = backbone.weights.partition(":")
+    if kind == "file" and not (folder / name).is_file():
+        raise _invalid(
+            f"{pointer}/weights",
+            f"there is no file {name!r} in this server's weights folder; put it there first, "
+            "or use weights 'imagenet' or 'none'",
+        )
 
 
 def _check_share(spec: JobSpec, gpus: int) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -39,7 +39,7 @@ _PARAMETER = {
     "description": "For a day the same key and request are answered as the first time; another "
     "request with it is refused.",
 }
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Repeatable(APIRoute):

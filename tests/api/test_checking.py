@@ -198,3 +198,33 @@ def test_an_old_report_without_counts_stands_in_nobodys_way(world):
     answer = check(world, world.train_spec())
 
     assert codes(answer) == ["no_worker_in_pool"]
+
+
+def test_everything_that_is_wrong_is_told_at_once(world, dataset):
+    wrong = {"teacher": world.teacher(classes=("cow",)), "name": "a\nb"}
+    spec = world.distill_spec() | {"dataset": dataset, **wrong}
+
+    answer = world.http.post("/v1/jobs", json=spec, params={"gpus": 3, "validate_only": True})
+
+    problem = problem_of(answer, 422, "invalid_spec")
+    pointers = [item["pointer"] for item in problem["errors"]]
+    assert pointers == ["/name", "/training/batch_size", "/teacher"]
+    assert all(item["detail"] in problem["detail"] for item in problem["errors"])
+
+
+def test_what_is_wrong_goes_before_what_is_not_ready(world):
+    spec = world.train_spec() | {"dataset": world.dataset(ready=False)}
+
+    not_ready = world.http.post("/v1/jobs", json=spec)
+    wrong_too = world.http.post("/v1/jobs", json=spec, params={"gpus": 3})
+
+    problem_of(not_ready, 409, "not_ready")
+    assert problem_of(wrong_too, 422, "invalid_spec")["errors"][0]["pointer"].startswith("/tr")
+
+
+def test_no_data_set_and_no_teacher_are_both_told(world):
+    spec = world.distill_spec() | {"dataset": "none", "teacher": "none"}
+
+    problem = problem_of(world.http.post("/v1/jobs", json=spec), 422, "invalid_spec")
+
+    assert [item["pointer"] for item in problem["errors"]] == ["/dataset", "/teacher"]
