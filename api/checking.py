@@ -96,9 +96,8 @@ def _asked(services: Services, spec: JobSpec, placement: Placement) -> Asked:
 def _surroundings(services: Services, placement: Placement) -> Surroundings:
     team = next(team for team in services.teams.teams() if team.name == placement.team)
     use = services.places.of_pool(placement.pool).pool.teams.get(placement.team)
-    workers = services.workers.workers(gone_too=True)
     return Surroundings(
-        workers=[worker for worker in workers if worker.pool == placement.pool],
+        machines=services.workers.machines(placement.pool),
         team=team,
         team_waiting=services.teams.waiting_jobs(placement.team),
         team_running_gpus=use.running_gpus if use else 0,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pgd_core.jobs.advice import Advice, Asked, runs_of
-from pgd_core.jobs.machine import Worker, fits
+from pgd_core.jobs.machine import Device, fits
 from pgd_core.jobs.memory import pictures_at_once
 from pgd_core.jobs.teams import Team
 
@@ -15,7 +15,7 @@ from pgd_core.jobs.teams import Team
 class Surroundings:
     """What a job's placement meets."""
 
-    workers: Sequence[Worker]  # of the pool, those that are gone too
+    machines: Sequence[tuple[Device, ...]]  # of workers that ever served the pool
     team: Team
     team_waiting: int  # its jobs that wait or are paused
     team_running_gpus: int
@@ -31,12 +31,12 @@ def placement_advice(asked: Asked, around: Surroundings, memory_mb: int | None) 
 
 def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
     pool, needs = asked.placement.pool, asked.placement.needs
-    if not around.workers:
+    if not around.machines:
         message = f"no worker ever served pool {pool!r}; the job waits until one does"
         yield Advice("no_worker_in_pool", "", message, "pool")
         return
-    if not any(fits(needs, worker.devices) for worker in around.workers):
-        most = max(len(worker.devices) for worker in around.workers)
+    if not any(fits(needs, devices) for devices in around.machines):
+        most = max(len(devices) for devices in around.machines)
         memory = f" of {needs.min_memory_mb} MiB" if needs.min_memory_mb else ""
         yield Advice(
             "larger_than_any_worker",
@@ -45,7 +45,7 @@ def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
             f"has them (at most {most} GPUs); ask for less, or name another pool",
             "gpus",
         )
-    gpus = [device for worker in around.workers for device in worker.devices if device.uuid]
+    gpus = [device for devices in around.machines for device in devices if device.uuid]
     if not gpus and any(run.job.training.precision == "fp16" for run in runs_of(asked)):
         yield Advice(
             "half_precision_without_gpu",
@@ -56,7 +56,7 @@ def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
 
 def _of_memory(asked: Asked, around: Surroundings, memory_mb: int) -> Iterator[Advice]:
     pool, least = asked.placement.pool, asked.placement.needs.min_memory_mb
-    found = {d.memory_mb for worker in around.workers for d in worker.devices if d.uuid}
+    found = {d.memory_mb for devices in around.machines for d in devices if d.uuid}
     if found and memory_mb > max(found):
         yield Advice(
             "batch_too_large_for_pool",

@@ -27,7 +27,7 @@ from pgd_core.jobs.job import (
     Upload,
 )
 from pgd_core.jobs.keys import AuditEvent, Key, Role
-from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
+from pgd_core.jobs.machine import Device, Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, JobSpec
 from pgd_core.jobs.teams import DEFAULT_TEAM, Team
@@ -236,6 +236,9 @@ class WorkerStore(Protocol):
         """By pool and name; those that stopped only with `gone_too`."""
 
     def worker(self, name: str) -> Worker: ...
+    def machines(self, pool: str) -> Sequence[tuple[Device, ...]]:
+        """The devices of each worker that ever served the pool; of several alike, one."""
+
     def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
         """Living ones that were silent for longer are lost; those that were marked."""
 

@@ -9,7 +9,7 @@ import pytest
 from pgd_core.jobs.advice import Asked, training_advice
 from pgd_core.jobs.data_advice import data_advice
 from pgd_core.jobs.data_facts import DataFacts
-from pgd_core.jobs.machine import Device, Needs, Placement, Worker
+from pgd_core.jobs.machine import Device, Needs, Placement
 from pgd_core.jobs.placement_advice import Surroundings, placement_advice
 from pgd_core.jobs.spec import (
     BackboneSpec,
@@ -46,15 +46,15 @@ def asked(spec=None, facts=GOOD, teacher=TEACHER, **placement) -> Asked:
     return Asked(spec or distill(), place, len(facts.objects), facts, (teacher,))
 
 
-def gpu(memory_mb: int, count: int = 2, uuid: str = "GPU") -> Worker:
-    devices = tuple(Device(n, "X", uuid and f"{uuid}-{n}", memory_mb) for n in range(count))
-    return Worker("w", "h", 1, "default", devices, {})
+def gpu(memory_mb: int, count: int = 2, uuid: str = "GPU") -> tuple[Device, ...]:
+    """What a worker has."""
+    return tuple(Device(n, "X", uuid and f"{uuid}-{n}", memory_mb) for n in range(count))
 
 
-def around(*workers: Worker, waiting=0, running=0, **limits) -> Surroundings:
+def around(*machines: tuple[Device, ...], waiting=0, running=0, **limits) -> Surroundings:
     none = {"max_running_gpus": None, "max_queued_jobs": None}
     team = Team("default", 1.0, used_gpu_s=0, used_at=NOW, created_at=NOW, **(none | limits))
-    return Surroundings(workers, team, waiting, running)
+    return Surroundings(machines, team, waiting, running)
 
 
 def codes(found) -> list[str]:
