@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pytest
@@ -228,3 +230,29 @@ def test_no_data_set_and_no_teacher_are_both_told(world):
     problem = problem_of(world.http.post("/v1/jobs", json=spec), 422, "invalid_spec")
 
     assert [item["pointer"] for item in problem["errors"]] == ["/dataset", "/teacher"]
+
+
+def test_the_check_works_where_no_torch_is(world, dataset):
+    """The world's database behind an application of a process that cannot import torch."""
+    spec = {"kind": "distill", "dataset": dataset, "teacher": world.teacher()}
+    spec["student"] = {"name": "mobilenet_v2", "width": 0.5}
+    code = f"""
+import sys
+for name in ("torch", "numpy", "mmdet", "mmcv", "mmengine"):
+    sys.modules[name] = None
+from pathlib import Path
+from api.main import create_app
+from api.checking import checked
+from pgd_core.jobs.machine import Placement
+from pgd_core.jobs.spec import job_spec_adapter
+from pgd_core.settings import Settings
+app = create_app(Settings(data_folder=Path({str(world.settings.data_folder)!r})))
+found = checked(app.state.services, job_spec_adapter.validate_python({spec!r}), Placement())
+print(found.memory_mb, len(found.warnings))
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    memory_mb, warnings = map(int, done.stdout.split())
+    assert memory_mb > 1_000
+    assert warnings >= 1
