@@ -16,10 +16,12 @@ from api.client import ApiError, Client, PlacementOptions
 from api.command_options import Gpus, JobId, Json, MinMemory, PoolName, Priority, TeamName
 from api.data_commands import data
 from api.key_commands import commands as key_commands
-from api.library_commands import json_object, show_answer
+from api.library_commands import show_answer
 from api.live_commands import commands as live_commands
 from api.model_commands import commands as model_commands
 from api.queue_commands import commands as queue_commands
+from api.spec_commands import SpecPath, spec_file, tell_warnings, told_by_line
+from api.spec_commands import commands as spec_commands
 from api.teacher_commands import teacher
 from api.transfer_commands import commands as transfer_commands
 
@@ -37,14 +39,20 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the service refused, was not reached, or the job or check did not "
+    "succeed; 2 the command was called wrongly, or a file that it was given is no spec."
+)
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Distil light object detectors from heavy ones.",
+    epilog=EXIT_CODES,
 )
 app.add_typer(data, name="data")
 app.add_typer(teacher, name="teacher")
+app.add_typer(spec_commands)
 app.add_typer(queue_commands)
 app.add_typer(transfer_commands)
 app.add_typer(key_commands)
@@ -159,7 +167,7 @@ def replica(
 @app.command()
 def submit(
     context: typer.Context,
-    spec: Annotated[Path, typer.Argument(help="The job's spec as JSON; - reads standard input.")],
+    spec: SpecPath,
     validate_only: Annotated[bool, typer.Option(help="Check it, queue nothing.")] = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key.")] = None,
     team: TeamName = None,
@@ -170,7 +178,7 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Queue a job."""
-    body = json_object(sys.stdin.read() if str(spec) == "-" else spec.read_text(), str(spec))
+    given = spec_file(spec)
     placement: PlacementOptions = {
         "team": team,
         "pool": pool,
@@ -178,12 +186,15 @@ def submit(
         "gpus": gpus,
         "min_memory_mb": min_memory_mb,
     }
-    with Client(context.obj) as client:
+    with Client(context.obj) as client, told_by_line(given):
         if validate_only:
-            show_answer(client.validate(body, **placement), as_json, "valid")
+            checked = client.validate(given.content, **placement)
+            show_answer(checked, as_json, "valid")
+            tell_warnings(checked.warnings, given)
             return
-        job = client.submit(body, idempotency_key=key, **placement)
-        show_answer(job, as_json, job.id)
+        job = client.submit(given.content, idempotency_key=key, **placement)
+    show_answer(job, as_json, job.id)
+    tell_warnings(job.warnings, given)
 
 
 @app.command("ls")

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from api.completion import job_ids
 from api.queue_views import Class
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
+JobId = Annotated[str, typer.Argument(help="The job's id.", autocompletion=job_ids)]
 TeamName = Annotated[str | None, typer.Option("--team", help="Whose share of GPU time it uses.")]
 PoolName = Annotated[str | None, typer.Option("--pool", help="Whose workers run it.")]
 Priority = Annotated[

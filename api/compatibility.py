@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from api.refusals import Refusals
 from api.requests import ID, NO_CONTROL
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound, NotReady
 from pgd_core.jobs.graduates import graduate
 from pgd_core.jobs.job import CheckState, Dataset, Job, Teacher
+from pgd_core.jobs.machine import Placement
 from pgd_core.jobs.methods import refuse_unserved
 from pgd_core.jobs.protocols import JobStore, LibraryStore
 from pgd_core.jobs.spec import (
@@ -27,28 +29,50 @@ Owned = TypeVar("Owned", Dataset, Teacher, Job)
 
 
 def check_job(
-    spec: JobSpec, jobs: JobStore, library: LibraryStore, weights_folder: Path | None, team: str
+    spec: JobSpec,
+    jobs: JobStore,
+    library: LibraryStore,
+    weights_folder: Path | None,
+    placement: Placement,
 ) -> None:
-    """Raise InvalidSpec or NotReady unless the team's data set and teacher can be used together.
+    """Raise InvalidSpec with all that is wrong, else NotReady, unless the job can run: the team's
+    data set and teacher can be used together, and its GPUs can share a batch.
 
     Where `weights_folder` is None, only the worker knows which files there are.
     """
-    if not re.fullmatch(NO_CONTROL, spec.name):
-        raise _invalid("/name", "name holds a control character")
+    team, found = placement.team, Refusals()
+    with found.noted():
+        if not re.fullmatch(NO_CONTROL, spec.name):
+            raise _invalid("/name", "name holds a control character")
     if weights_folder is not None:
-        _check_weights(spec, weights_folder)
-    dataset = _ready_dataset(spec.dataset, library, team)
-    if isinstance(spec, ExportJob) and spec.job:
-        _check_made(spec.job, jobs, library, dataset)
-    for pointer, teacher_id in _teachers(spec):
-        teacher = _ready_teacher(pointer, teacher_id, library, team)
-        if teacher.classes != dataset.classes:
-            raise _invalid(pointer, _class_mismatch(teacher, dataset))
-        if isinstance(spec, DistillJob):
-            refuse_unserved(spec.method, str(teacher.model["detector"]))
+        for pointer, backbone in _backbones(spec):
+            with found.noted():
+                _check_weights(pointer, backbone, weights_folder)
+    with found.noted():
+        _check_share(spec, placement.needs.gpus)
+    dataset = None
+    with found.noted():
+        dataset = _ready_dataset(spec.dataset, library, team)
+    for pointer, teacher_id in teachers_of(spec):
+        with found.noted():
+            _check_teacher(
+                spec, pointer, _ready_teacher(pointer, teacher_id, library, team), dataset
+            )
+    if isinstance(spec, ExportJob) and spec.job and dataset is not None:
+        with found.noted():
+            _check_made(spec.job, jobs, library, dataset)
+    found.raise_all()
 
 
-def _teachers(spec: JobSpec) -> list[tuple[str, str]]:
+def _check_teacher(spec: JobSpec, pointer: str, teacher: Teacher, dataset: Dataset | None) -> None:
+    """That it knows the data set's classes, and the method can serve it."""
+    if dataset is not None and teacher.classes != dataset.classes:
+        raise _invalid(pointer, _class_mismatch(teacher, dataset))
+    if isinstance(spec, DistillJob):
+        refuse_unserved(spec.method, str(teacher.model["detector"]))
+
+
+def teachers_of(spec: JobSpec) -> list[tuple[str, str]]:
     """(JSON pointer, id) of each registered teacher that the job names."""
     if isinstance(spec, TrainJob):
         return []
@@ -77,15 +101,28 @@ def _backbones(spec: JobSpec) -> list[tuple[str, BackboneSpec]]:
     return [*found, ("/student", student)] if isinstance(student, BackboneSpec) else found
 
 
-def _check_weights(spec: JobSpec, folder: Path) -> None:
-    for pointer, backbone in _backbones(spec):
-        kind, _, name = backbone.weights.partition(":")
-        if kind == "file" and not (folder / name).is_file():
-            raise _invalid(
-                f"{pointer}/weights",
-                f"there is no file {name!r} in this server's weights folder; put it there first, "
-                "or use weights 'imagenet' or 'none'",
-            )
+def _check_weights(pointer: str, backbone: BackboneSpec, folder: Path) -> None:
+    kind, _, name = backbone.weights.partition(":")
+    if kind == "file" and not (folder / name).is_file():
+        raise _invalid(
+            f"{pointer}/weights",
+            f"there is no file {name!r} in this server's weights folder; put it there first, "
+            "or use weights 'imagenet' or 'none'",
+        )
+
+
+def _check_share(spec: JobSpec, gpus: int) -> None:
+    """That every GPU gets as many pictures of a batch."""
+    if not isinstance(spec, TrainJob | DistillJob | StudyJob):
+        return
+    batch, accumulation = spec.training.batch_size, spec.training.accumulation
+    if batch % (accumulation * gpus):
+        times = f" in {accumulation} passes" if accumulation > 1 else ""
+        raise _invalid(
+            "/training/batch_size",
+            f"batch_size {batch} cannot be shared by {gpus} GPUs{times}; make it a multiple of "
+            f"{accumulation * gpus}",
+        )
 
 
 def _ready_dataset(dataset_id: str, library: LibraryStore, team: str) -> Dataset:

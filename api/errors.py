@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
+from api.suggestions import did_you_mean
 from api.upload_errors import UPLOAD_STATUS
 from pgd_core import errors
 
@@ -30,6 +31,12 @@ class KeyReused(errors.BadRequest):
     """An Idempotency-Key came again with another body."""
 
     code = "idempotency_key_reused"
+
+
+class StillWorking(errors.Conflict):
+    """The same request came before with this Idempotency-Key, and is not answered yet."""
+
+    code = "still_working"
 
 
 class DigestMismatch(errors.BadRequest):
@@ -221,10 +228,11 @@ def _defect(request: Request, error: Exception) -> Response:
 def _item(item: Mapping[str, Any], body: object) -> dict[str, str]:
     """Where a field's problem is, and what it is."""
     where, *rest = item["loc"]
+    detail = item["msg"] + did_you_mean(item)
     if where == "body":
         pointer = json_pointer(rest, body, missing=item["type"] == "missing")
-        return {"pointer": pointer, "detail": item["msg"]}
-    return {"parameter": str(rest[-1]) if rest else "", "in": where, "detail": item["msg"]}
+        return {"pointer": pointer, "detail": detail}
+    return {"parameter": str(rest[-1]) if rest else "", "in": where, "detail": detail}
 
 
 def _sentence(item: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -31,15 +32,16 @@ KeyTeam = Annotated[str | None, typer.Option("--team", help="Whose. [default: yo
 def login(
     context: typer.Context,
     url: Annotated[str | None, typer.Argument(help="[default: --url or PGD_URL]")] = None,
+    as_json: Json = False,
 ) -> None:
     """Keep the API key of a service; it is asked for, or read from standard input."""
     address = url or context.obj
     asking = sys.stdin.isatty()
     secret = typer.prompt("API key", hide_input=True) if asking else sys.stdin.readline()
     with Client(address, api_key=secret.strip()) as client:
-        me = client.me().key
-    path = keep_key(httpx.URL(address), secret.strip())
-    typer.echo(f"{me.name}, {me.role} of {_team(me)}; the key is in {path}")
+        found = client.me()
+    path, me = keep_key(httpx.URL(address), secret.strip()), found.key
+    show_answer(found, as_json, f"{me.name}, {me.role} of {_team(me)}; the key is in {path}")
 
 
 @commands.command()
@@ -126,6 +128,7 @@ def keys_revoke(
 def keys_init(
     name: Annotated[str, typer.Option(help="Of the key.")] = "operator",
     another: Annotated[bool, typer.Option(help="Though an operator's key is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make the first operator's key of a deployment, where PGD_DATABASE_URL is set."""
     from sqlalchemy.exc import OperationalError
@@ -139,7 +142,7 @@ def keys_init(
         typer.echo(f"pgd: {getattr(error, 'orig', error)}", err=True)
         raise typer.Exit(1) from error
     typer.echo("the operator's key, shown this once; pgd login URL keeps it:", err=True)
-    typer.echo(secret)
+    typer.echo(json.dumps({"secret": secret}) if as_json else secret)
 
 
 def _team(key: KeyView) -> str:

@@ -55,6 +55,7 @@ from pgd_core.files import open_files
 from pgd_core.files.leftovers import delete_idle
 from pgd_core.settings import Settings
 from pgd_core.store import (
+    SqlAnswerStore,
     SqlAuditStore,
     SqlJobStore,
     SqlKeyStore,
@@ -148,6 +149,7 @@ def _services(settings: Settings, engine: Engine, hints: Hints) -> Services:
         predictor=Predictor.of(settings),
         keys=KnownKeys(SqlKeyStore(engine)),
         audit=SqlAuditStore(engine),
+        answers=SqlAnswerStore(engine),
         rates=Rates(settings.rate_limit_per_s, settings.rate_limit_burst),
         live=watcher_of(engine),
         webhooks=SqlWebhookStore(engine),

@@ -34,9 +34,9 @@ def run_replica(seeds: int, seeds_of_all: int, folder: Path, console: Console) -
     ):
         make_data(DATA, folder, console)
         dataset = _dataset(client, folder / "data", console)
-        study = client.submit(study_spec(dataset, seeds, seeds_of_all))
-        _take_over(client, study.id)
-        study = follow_to_success(client, study.id, "replica", console)
+        submitted = client.submit(study_spec(dataset, seeds, seeds_of_all))
+        _take_over(client, submitted.id)
+        study = follow_to_success(client, submitted.id, "replica", console)
         for artifact in client.artifacts(study.id):
             client.download(study.id, artifact.name, folder)
     minutes = (time.monotonic() - began) / 60

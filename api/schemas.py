@@ -106,13 +106,6 @@ def moment(now: datetime, in_s: float | None) -> datetime | None:
     return now + timedelta(seconds=in_s) if in_s is not None and in_s < _NEVER_S else None
 
 
-class CheckedSpec(BaseModel):
-    """Answer to `validate_only`: nothing was queued."""
-
-    valid: bool = True
-    spec: dict[str, Any] = Field(description="The spec with every default filled in.")
-
-
 class DatasetView(View):
     """A registered data set and what its check found."""
 

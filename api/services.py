@@ -16,6 +16,7 @@ from api.metrics import Metrics
 from api.places import Places
 from api.predicting import Predictor
 from api.rates import Rates
+from pgd_core.jobs.answers import AnswerStore
 from pgd_core.jobs.curves import CurveStore
 from pgd_core.jobs.models import ModelStore
 from pgd_core.jobs.protocols import (
@@ -52,6 +53,7 @@ class Services:
     predictor: Predictor
     keys: KnownKeys
     audit: AuditStore
+    answers: AnswerStore
     rates: Rates
     live: Watcher
     webhooks: WebhookStore

@@ -8,12 +8,13 @@ from fastapi import BackgroundTasks, Depends, Header, Query, Response
 from fastapi.responses import JSONResponse
 
 from api.caller import Caller
+from api.checked import CheckedSpec, SubmittedJob
+from api.checking import checked, warnings_of
 from api.compatibility import check_job
 from api.errors import KeyReused
 from api.job_views import view_of
 from api.openapi import Responses
 from api.requests import SubmitQuery
-from api.schemas import CheckedSpec, JobView
 from api.services import ServicesDep
 from api.teams import check_team
 from pgd_core.errors import Conflict, QuotaExceeded
@@ -51,19 +52,23 @@ class Submission:
         spec: JobSpec,
         caller: Caller,
         team: str | None,  # whose job it is, where that is not the caller's own
-    ) -> JobView | JSONResponse:
+    ) -> SubmittedJob | JSONResponse:
         """Check the job and queue it; with `validate_only` only check it."""
         services = self._services
         team = caller.team_of(team)
         check_team(services.teams, team, "query")
-        check_job(spec, services.jobs, services.library, services.settings.weights_folder, team)
+        placement = self.query.placement(team, services.settings.pool)
+        weights = services.settings.weights_folder
+        check_job(spec, services.jobs, services.library, weights, placement)
         if self.query.validate_only:
-            return JSONResponse(CheckedSpec(spec=spec.model_dump(mode="json")).model_dump())
-        job = self._submit(spec, self.query.placement(team, services.settings.pool), caller)
+            return JSONResponse(checked(services, spec, placement).model_dump(mode="json"))
+        warnings = warnings_of(services, spec, placement)
+        job = self._submit(spec, placement, caller)
         caller.trail.details |= {"kind": job.kind, "name": job.name}
         self._response.headers["Location"] = f"/v1/jobs/{job.id}"
         self._after_answer.add_task(services.wake, job.pool)
-        return view_of(services, job)
+        shown = view_of(services, job).model_dump()
+        return SubmittedJob.model_validate(shown | {"warnings": warnings})
 
     def _submit(self, spec: JobSpec, placement: Placement, caller: Caller) -> Job:
         try:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, TypedDict, Unpack
 
+from api.checked import CheckedSpec, SubmittedJob
 from api.client.wire import ApiError, Spec, Wire, plain
 from api.queue_views import Class
-from api.schemas import CheckedSpec, JobView, MetricLine, Page, Series
+from api.schemas import JobView, MetricLine, Page, Series
 
 PATIENCE_S = 60.0  # that `watch` waits for a service that does not answer
 
@@ -27,7 +28,7 @@ class JobCalls(Wire):
     """What is asked of jobs."""
 
     def validate(self, spec: Spec, **placement: Unpack[PlacementOptions]) -> CheckedSpec:
-        """Check a job without queueing it."""
+        """Check a job without queueing it: what it will take, and what looks wrong."""
         return self._post("/v1/jobs", CheckedSpec, plain(spec), validate_only=True, **placement)
 
     def submit(
@@ -36,13 +37,13 @@ class JobCalls(Wire):
         *,
         idempotency_key: str | None = None,
         **placement: Unpack[PlacementOptions],
-    ) -> JobView:
+    ) -> SubmittedJob:
         """Queue a job; with a key it may be sent again safely. What is left out is the service's
         default."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         query = _given(placement)
         answer = self._send("POST", "/v1/jobs", json=plain(spec), headers=headers, params=query)
-        return JobView.model_validate_json(answer.content)
+        return SubmittedJob.model_validate_json(answer.content)
 
     def job(self, job_id: str) -> JobView:
         """A job as it stands."""

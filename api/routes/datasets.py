@@ -15,6 +15,7 @@ from api.dataset_requests import NewDataset
 from api.examples import DATASET_EXAMPLES
 from api.folders import dataset_paths
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl, PageQuery
 from api.schemas import DatasetView, Page
 from api.services import Services, ServicesDep
@@ -25,7 +26,7 @@ from pgd_core.files.prefixes import allowed_prefix
 from pgd_core.jobs.datasets import DATASETS_FOLDER, DELETED, contact_sheet_key
 from pgd_core.jobs.job import Dataset
 
-router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
+router = APIRouter(prefix="/v1/datasets", tags=["data sets"], route_class=Repeatable)
 
 
 @router.post("", status_code=202, responses=problems(400, 403, 413))

@@ -10,6 +10,7 @@ from api.caller import Caller, Submitter
 from api.examples import CHANGE_EXAMPLES
 from api.job_views import view_of
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl, JobChange
 from api.schemas import JobView
 from api.services import Services, ServicesDep
@@ -18,7 +19,7 @@ from api.visible import visible_job
 from pgd_core.errors import Forbidden
 from pgd_core.jobs.job import Job
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Repeatable)
 _ERRORS = problems(403, 404, 409)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import JSONResponse
 
 from api.caller import Submitter, Viewer
+from api.checked import SubmittedJob
 from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
@@ -24,15 +25,17 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.post(
     "",
     status_code=202,
-    response_model=JobView,
+    response_model=SubmittedJob,
     responses={**CHECKED, **problems(400, 403, 409, 413)},
 )
 def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],
     submission: SubmissionDep,
     caller: Submitter,
-) -> JobView | JSONResponse:
+) -> SubmittedJob | JSONResponse:
     """Queue a job; with `validate_only` check it and queue nothing.
+
+    The check says what the job will take and when it would end. Both answers have `warnings`.
 
     409 `quota_exceeded` when its team has as many jobs waiting as it may, or may never run so many
     GPUs. A job that no worker is large enough for is taken, and waits as `too_large`.

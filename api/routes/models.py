@@ -8,11 +8,12 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import JSONResponse
 
 from api.caller import Submitter, Viewer
+from api.checked import SubmittedJob
 from api.model_examples import EXPORT_EXAMPLES, MODEL_CHANGE_EXAMPLES
 from api.model_views import ExportOptions, ModelChange, ModelsQuery, ModelView
 from api.openapi import problems
 from api.requests import IdInUrl
-from api.schemas import JobView, Page
+from api.schemas import Page
 from api.services import ServicesDep
 from api.submitting import CHECKED, SubmissionDep
 from api.visible import visible_model
@@ -70,7 +71,7 @@ def unregister_model(model_id: IdInUrl, services: ServicesDep, caller: Submitter
 @router.post(
     "/{model_id}:export",
     status_code=202,
-    response_model=JobView,
+    response_model=SubmittedJob,
     responses={**CHECKED, **problems(400, 403, 404, 409, 413)},
 )
 def export_model(
@@ -79,7 +80,7 @@ def export_model(
     caller: Submitter,
     submission: SubmissionDep,
     options: Annotated[ExportOptions | None, Body(openapi_examples=EXPORT_EXAMPLES)] = None,
-) -> JobView | JSONResponse:
+) -> SubmittedJob | JSONResponse:
     """Queue the job that writes it as ONNX and compares that with torch; predictions need one."""
     model = visible_model(services, caller, model_id)
     spec = _export_of(model, options or ExportOptions())

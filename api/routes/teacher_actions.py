@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, Response
 from fastapi.responses import JSONResponse
 
 from api.caller import Submitter
+from api.checked import SubmittedJob
 from api.openapi import problems
 from api.requests import IdInUrl
-from api.schemas import JobView, TeacherView
+from api.schemas import TeacherView
 from api.services import ServicesDep
 from api.submitting import CHECKED, SubmissionDep
 from api.teacher_requests import CONFIRM_EXAMPLES, EVALUATE_EXAMPLES, Confirmation, Evaluation
@@ -62,7 +63,7 @@ def confirm_teacher(
 @router.post(
     "/{teacher_id}:evaluate",
     status_code=202,
-    response_model=JobView,
+    response_model=SubmittedJob,
     responses={**CHECKED, **problems(400, 403, 404, 409, 413)},
 )
 def evaluate_teacher(
@@ -71,7 +72,7 @@ def evaluate_teacher(
     services: ServicesDep,
     submission: SubmissionDep,
     caller: Submitter,
-) -> JobView | JSONResponse:
+) -> SubmittedJob | JSONResponse:
     """Queue an `evaluate` job of it, as `POST /v1/jobs` would; of its own team by default."""
     teacher = visible_teacher(services, caller, teacher_id)
     return submission.queue(asked.job(teacher.id), caller, submission.query.team or teacher.team)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.caller import Caller, Submitter, Viewer
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl, NewTeacher, PageQuery
 from api.schemas import Page, TeacherView
 from api.services import Services, ServicesDep
@@ -17,7 +18,7 @@ from pgd_core.errors import FieldProblem, InvalidSpec, NotFound
 from pgd_core.jobs.graduates import graduate
 from pgd_core.jobs.job import Teacher
 
-router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
+router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=Repeatable)
 
 
 @router.post("", status_code=202, responses=problems(400, 403, 409, 413))

@@ -10,12 +10,13 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from api.caller import Caller, Operator, Viewer
 from api.openapi import problems
 from api.queue_views import WorkerView
+from api.repeatable import Repeatable
 from api.requests import WorkerInUrl, WorkersQuery
 from api.schemas import Page
 from api.services import Services, ServicesDep
 from pgd_core.jobs.machine import Worker
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"])
+router = APIRouter(prefix="/v1/workers", tags=["workers"], route_class=Repeatable)
 
 
 @router.get("", responses=problems())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -93,11 +94,19 @@ class Split:
             sizes=SizeHistogram(**self.sizes),
             objects_per_image=Histogram.of(OBJECTS_EDGES, self._images_by_objects()),
             box_sides=Histogram.of(SIDE_EDGES, self.sides),
+            median_long_side=_median(max(i.width, i.height) for i in self.images.values()),
+            median_short_side=_median(min(i.width, i.height) for i in self.images.values()),
         )
 
     def _images_by_objects(self) -> Counter[int]:
         """How many images have each number of objects."""
         return Counter(self.objects_per_image[image_id] for image_id in self.images)
+
+
+def _median(sides: Iterable[int]) -> int:
+    """Of pictures' sides; 0 of none."""
+    found = list(sides)
+    return statistics.median_low(found) if found else 0
 
 
 def check_annotations(name: str, content: object, findings: Findings) -> Split:

@@ -126,6 +126,8 @@ class SplitReport(_Frozen):
     sizes: SizeHistogram = SizeHistogram()  # crowds excluded
     objects_per_image: Histogram = Histogram.of(OBJECTS_EDGES, {})  # crowds excluded
     box_sides: Histogram = Histogram.of(SIDE_EDGES, {})  # square root of width x height, pixels
+    median_long_side: int = 0  # of the images, pixels; 0: none
+    median_short_side: int = 0
 
 
 class SharedPicture(_Frozen):

@@ -76,7 +76,9 @@ class Matrix(Strict):
     seeds: tuple[Seed, ...] = Field(
         (), max_length=64, description="Seeds of training; empty: the study's."
     )
-    axes: tuple[Axis, ...] = Field((), max_length=6)
+    axes: tuple[Axis, ...] = Field(
+        (), max_length=6, description="None: the study's own settings, once."
+    )
 
     @property
     def size(self) -> int:

@@ -26,7 +26,7 @@ from pgd_core.jobs.job import (
     Upload,
 )
 from pgd_core.jobs.keys import AuditEvent, Key, Role
-from pgd_core.jobs.machine import Offer, Placement, PlacementChange, Worker
+from pgd_core.jobs.machine import Device, Offer, Placement, PlacementChange, Worker
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.jobs.teacher_store import TeacherStore
@@ -171,6 +171,8 @@ class TeamStore(Protocol):
         """Make or change a team."""
 
     def teams(self) -> Sequence[Team]: ...
+    def waiting_jobs(self, name: str) -> int:
+        """How many of its jobs are queued or paused."""
 
 
 class KeyStore(Protocol):
@@ -235,6 +237,9 @@ class WorkerStore(Protocol):
         """By pool and name; those that stopped only with `gone_too`."""
 
     def worker(self, name: str) -> Worker: ...
+    def machines(self, pool: str) -> Sequence[tuple[Device, ...]]:
+        """The devices of each worker that ever served the pool; of several alike, one."""
+
     def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
         """Living ones that were silent for longer are lost; those that were marked."""
 

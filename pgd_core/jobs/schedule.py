@@ -44,7 +44,9 @@ class TrainingSpec(Strict):
     accumulation: int = Field(
         1, ge=1, le=64, description="Forward passes per optimiser step; divides batch_size."
     )
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] = Field(
+        "sgd", description="AdamW wants a far smaller learning_rate, about 0.0002."
+    )
     learning_rate: float = Field(
         0.02, gt=0, le=10, description="At `learning_rate_batch` images per step."
     )
@@ -56,9 +58,11 @@ class TrainingSpec(Strict):
         "None: not scaled.",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only.")
-    weight_decay: float = Field(1e-4, ge=0, le=1)
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Of every trained parameter.")
     clip_grad_norm: float | None = Field(35.0, gt=0, description="L2; None: no clipping.")
-    policy: Literal["step", "cosine"] = "step"
+    policy: Literal["step", "cosine"] = Field(
+        "step", description="How the rate falls after the warm-up: at milestones, or by a cosine."
+    )
     milestones: tuple[float, ...] = Field(
         (8 / 12, 11 / 12),
         max_length=8,
@@ -68,8 +72,12 @@ class TrainingSpec(Strict):
     warmup_factor: float = Field(
         0.001, gt=0, le=1, description="Learning-rate factor it starts at."
     )
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    seed: int = Field(0, ge=0, le=2**31 - 1)
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="Of the forward pass (autocast); fp16 needs a GPU."
+    )
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Of initial weights, order and augmentation."
+    )
     workers: int = Field(2, ge=0, le=32, description="Processes per GPU that read pictures.")
     validation_interval: float = Field(
         1, gt=0, le=1000, description="Epochs between validations, each with a checkpoint."

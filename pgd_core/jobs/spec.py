@@ -60,7 +60,7 @@ class DistillJob(Strict):
     dataset: str = Field(max_length=64, description="Id of a registered data set.")
     teacher: str = Field(max_length=64, description="Id of a registered teacher.")
     student: BackboneSpec = Field(description="Neck and head are the teacher's architecture.")
-    method: MethodSpec = PgdSpec()
+    method: MethodSpec = Field(PgdSpec(), description="What distils, and with which numbers.")
     inherit_head: bool | None = Field(
         None,
         description="Start from the teacher's neck and head; default: as the method's authors do "
@@ -102,8 +102,8 @@ class EvaluateJob(Strict):
     dataset: str = Field(max_length=64, description="Id of a registered data set.")
     teacher: str = Field(max_length=64, description="Id of a registered teacher.")
     input: InputSpec = InputSpec()
-    batch_size: int = Field(8, ge=1, le=256)
-    workers: int = Field(2, ge=0, le=32)
+    batch_size: int = Field(8, ge=1, le=256, description="Pictures at once, over all GPUs.")
+    workers: int = Field(2, ge=0, le=32, description="Processes per GPU that read pictures.")
 
 
 class AnalyseJob(Strict):
@@ -114,8 +114,8 @@ class AnalyseJob(Strict):
     dataset: str = Field(max_length=64, description="Id of a registered data set.")
     teacher: str = Field(max_length=64, description="Id of a registered teacher.")
     input: InputSpec = InputSpec()
-    batch_size: int = Field(8, ge=1, le=256)
-    workers: int = Field(2, ge=0, le=32)
+    batch_size: int = Field(8, ge=1, le=256, description="Pictures at once, over all GPUs.")
+    workers: int = Field(2, ge=0, le=32, description="Processes per GPU that read pictures.")
     pictures: int = Field(
         6, ge=0, le=24, description="How many validation pictures with objects are drawn."
     )
@@ -213,7 +213,7 @@ class StudyJob(Strict):
         None,
         description="The students' backbone; `teacher`: the teacher's own (self-distillation).",
     )
-    method: MethodSpec = PgdSpec()
+    method: MethodSpec = Field(PgdSpec(), description="What distils, and with which numbers.")
     inherit_head: bool | None = Field(
         True,
         description="Start every distilled student from its teacher's neck and head, so that only "
@@ -229,7 +229,9 @@ class StudyJob(Strict):
     matrices: tuple[Matrix, ...] = Field(
         (Matrix(),), min_length=1, max_length=32, description="What is tried."
     )
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1, max_length=64)
+    seeds: tuple[Seed, ...] = Field(
+        (0,), min_length=1, max_length=64, description="Every student is trained with each."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """The database: jobs and their history, the queue, teams, workers, data sets, teachers, uploads,
 keys and what was done with them, models, webhooks."""
 
+from pgd_core.store.answers import SqlAnswerStore
 from pgd_core.store.audit import SqlAuditStore
 from pgd_core.store.engine import open_engine
 from pgd_core.store.housekeeping import SqlHousekeeping
@@ -17,6 +18,7 @@ from pgd_core.store.webhooks import SqlWebhookStore
 from pgd_core.store.workers import SqlWorkerStore
 
 __all__ = [
+    "SqlAnswerStore",
     "SqlAuditStore",
     "SqlHousekeeping",
     "SqlJobStore",

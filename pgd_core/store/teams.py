@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import NotFound
-from pgd_core.jobs.job import LEASED_STATES
+from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.scheduling import TeamUse, decayed
 from pgd_core.jobs.teams import Team
 from pgd_core.store.engine import reading, writing
@@ -57,6 +57,12 @@ class SqlTeamStore:
     def teams(self) -> Sequence[Team]:
         with reading(self._engine) as session:
             return [team_of(row) for row in session.scalars(select(TeamRow).order_by(TeamRow.name))]
+
+    def waiting_jobs(self, name: str) -> int:
+        waiting = JobRow.state.in_((JobState.QUEUED, JobState.PAUSED))
+        with reading(self._engine) as session:
+            found = session.scalar(select(func.count()).where(JobRow.team == name, waiting))
+        return found or 0
 
 
 def locked_team(session: Session, name: str) -> TeamRow:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from types import MappingProxyType
 
-from sqlalchemy import Engine, exists, select, update
+from sqlalchemy import Engine, Text, cast, exists, select, update
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import IllegalMove, NotFound
 from pgd_core.jobs.job import JobState
-from pgd_core.jobs.machine import LIVING, Worker, WorkerState
+from pgd_core.jobs.machine import LIVING, Device, Worker, WorkerState
 from pgd_core.jobs.protocols import WorkerOrders
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
@@ -83,6 +84,12 @@ class SqlWorkerStore:
     def worker(self, name: str) -> Worker:
         with reading(self._engine) as session:
             return worker_of(_existing(session, name))
+
+    def machines(self, pool: str) -> Sequence[tuple[Device, ...]]:
+        devices = cast(WorkerRow.devices, Text)  # PostgreSQL does not compare JSON
+        with reading(self._engine) as session:
+            found = session.scalars(select(devices).where(WorkerRow.pool == pool).distinct())
+            return [tuple(Device(**one) for one in json.loads(text)) for text in found]
 
     def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
         lost = (

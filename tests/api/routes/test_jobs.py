@@ -24,6 +24,7 @@ def test_a_submitted_job_is_answered_whole_and_its_pool_is_hinted(world):
 
     assert answer.status_code == 202
     job = answer.json()
+    assert [one["code"] for one in job.pop("warnings")] == ["no_worker_in_pool"]
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["state"], job["queue_position"], job["kind"]) == ("queued", 1, "distill")
     assert job["spec"]["training"]["batch_size"] == 16  # defaults are filled in
@@ -440,7 +441,8 @@ def test_a_team_that_has_as_many_jobs_waiting_as_it_may_is_refused_with_a_page_t
 def test_more_gpus_than_a_team_may_ever_run_are_refused(world):
     query = {"team": world.team("vision", max_running_gpus=2), "gpus": 3}
 
-    answer = world.http.post("/v1/jobs", json=world.train_spec("vision"), params=query)
+    spec = world.train_spec("vision", training={"batch_size": 3})
+    answer = world.http.post("/v1/jobs", json=spec, params=query)
 
     assert "ask for fewer" in problem_of(answer, 409, "quota_exceeded")["detail"]
 

@@ -58,6 +58,8 @@ def test_good_annotations_have_no_findings_and_are_counted() -> None:
         "images_without_objects": 0,
         "objects_per_class": {"cat": 1, "dog": 1},
         "sizes": {"small": 1, "medium": 1, "large": 0},
+        "median_long_side": 200,
+        "median_short_side": 100,
     }
     assert [sum(each["counts"]) for each in histograms] == [2, 2]
     assert histograms[0]["counts"][1] == 2  # each image has one object

@@ -109,3 +109,15 @@ def test_the_limit_of_running_gpus_is_of_all_pools_together(cluster):
     cluster.run("w")
 
     assert cluster.claim("x", pool="other") is None
+
+
+def test_a_teams_jobs_that_wait_or_are_paused_are_counted(cluster):
+    cluster.team("a")
+    first, second = cluster.submit("a"), cluster.submit("a")
+    cluster.submit()
+    cluster.jobs.pause(first)
+    assert cluster.teams.waiting_jobs("a") == 2
+
+    cluster.jobs.cancel(second)
+
+    assert (cluster.teams.waiting_jobs("a"), cluster.teams.waiting_jobs("none")) == (1, 0)

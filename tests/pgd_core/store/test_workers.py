@@ -161,3 +161,18 @@ def test_a_beat_after_goodbye_changes_nothing(cluster):
     cluster.workers.beat("w")
 
     assert state(cluster) == "stopped"
+
+
+def test_the_machines_that_ever_served_a_pool_are_told_once_each(cluster):
+    gpus = (Device(0, "H100", "GPU-1", 81_559), Device(1, "H100", "GPU-2", 81_559))
+    for name, pool, devices in (
+        ("a", "gpu", gpus),
+        ("b", "gpu", gpus),
+        ("c", "gpu", (gpus[0],)),
+        ("d", "cpu", (Device(0, "CPU slot", "", 0),)),
+    ):
+        cluster.workers.announce(Worker(name, "host", 1, pool, devices, {}))
+        cluster.workers.stopped(name)
+
+    assert sorted(cluster.workers.machines("gpu"), key=len) == [(gpus[0],), gpus]
+    assert cluster.workers.machines("none") == []
