@@ -140,7 +140,9 @@ class Checker:
         report = _read_json(out)
         if problem or report is None:
             report = _report_of_a_broken_check(problem)
-        report |= self._put_sheet(dataset, sheet)
+        self._record_dataset(dataset, report | self._put_sheet(dataset, sheet))
+
+    def _record_dataset(self, dataset: Dataset, report: dict[str, Any]) -> None:
         usable = report.get("usable") is True
         try:
             self._library.dataset_checked(
