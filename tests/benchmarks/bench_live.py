@@ -63,6 +63,7 @@ HEAD = (
 class Seen:
     """What the clients saw."""
 
+    counts_from: float = 0.0  # when everybody has connected
     polls_s: list[float] = field(default_factory=list)
     delays_s: list[float] = field(default_factory=list)
     numbers: list[tuple[str, list[int]]] = field(default_factory=list)  # series, of a listener
@@ -82,6 +83,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgresql"])
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--warm-up", type=float, default=5.0, help="not counted, seconds")
     parser.add_argument("--pollers", type=int, default=500)
     parser.add_argument("--every", type=float, default=5.0)
     parser.add_argument("--listeners", type=int, default=100)
@@ -98,7 +100,7 @@ def measure(database: str, options: argparse.Namespace) -> tuple[str, ...]:
         with serving(url, folder) as (port, api):
             stop = multiprocessing.get_context("spawn").Event()
             writer = multiprocessing.get_context("spawn").Process(
-                target=write, args=(url, claim, stop)
+                target=write, args=(url, claim, stop), daemon=True
             )
             writer.start()
             api.cpu_percent()
@@ -168,7 +170,8 @@ async def clients(
 ) -> Seen:
     """Everybody at once, for so long; then the job ends, and with it the streams."""
     seen = Seen()
-    ends_at = time.perf_counter() + options.seconds
+    seen.counts_from = time.perf_counter() + options.warm_up
+    ends_at = seen.counts_from + options.seconds
     listeners = [
         asyncio.create_task(listen(port, job_id, keys[n % len(keys)], n, seen))
         for n in range(options.listeners)
@@ -187,20 +190,28 @@ async def clients(
 async def poll(
     port: int, job_id: str, key: str, every_s: float, phase: float, ends_at: float, seen: Seen
 ) -> None:
-    """Ask again and again over one connection, at moments of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    """Ask again and again, at moments of its own, over a connection that the server may close."""
     next_at = time.perf_counter() + every_s * phase
+    reader, writer = None, None
     while next_at < ends_at:
         await asyncio.sleep(max(0.0, next_at - time.perf_counter()))
         begun = time.perf_counter()
-        writer.write(request(f"/v1/jobs/{job_id}", key))
-        head = await reader.readuntil(b"\r\n\r\n")
+        if writer is None or reader is None or reader.at_eof():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(request(f"/v1/jobs/{job_id}", key))
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            reader = None  # closed at that very moment: once more, over another
+            continue
         assert head.startswith(b"HTTP/1.1 200"), head
         length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         await reader.readexactly(int(length))
-        seen.polls_s.append(time.perf_counter() - begun)
+        if begun >= seen.counts_from:
+            seen.polls_s.append(time.perf_counter() - begun)
         next_at += every_s
-    writer.close()
+    if writer is not None:
+        writer.close()
 
 
 async def listen(port: int, job_id: str, key: str, place: int, seen: Seen) -> None:
@@ -209,13 +220,15 @@ async def listen(port: int, job_id: str, key: str, place: int, seen: Seen) -> No
     numbers: list[int] = []
     seen.numbers.append((series, numbers))
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    begun = datetime.now(UTC)
     writer.write(request(f"/v1/jobs/{job_id}/{series}/stream", key))
     while line := await reader.readline():
         if line.startswith(b"id: "):
             numbers.append(int(line[4:]))
         elif line.startswith(b"data: ") and b'"at"' in line:
             at = datetime.fromisoformat(json.loads(line[6:])["at"])
-            seen.delays_s.append((datetime.now(UTC) - at).total_seconds())
+            if at > begun:  # else it was written before anybody listened
+                seen.delays_s.append((datetime.now(UTC) - at).total_seconds())
         elif line.startswith(b"event: end"):
             break
     writer.close()
