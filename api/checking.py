@@ -132,6 +132,8 @@ def _memory_mb(asked: Asked) -> int | None:
 def _lasts_s(services: Services, asked: Asked) -> tuple[float | None, str]:
     """(seconds that it will run, what that was taken from)."""
     pool, gpus, kind = asked.placement.pool, asked.placement.needs.gpus, asked.spec.kind
+    if isinstance(asked.spec, StudyJob):
+        return None, "a study's jobs are estimated one by one, once they are queued"
     work, like = work_of(asked.spec, asked.facts), _alike(asked)
     if work is not None and like is not None:
         earlier = list(_earlier(services, asked, like))

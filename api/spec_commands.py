@@ -46,7 +46,8 @@ def told_by_line(given: SpecFile) -> Iterator[None]:
             raise
         for item in error.errors:
             pointer, where = item.get("pointer"), item.get("parameter", "")
-            place = f"{given.where(pointer)}: {pointer}" if pointer is not None else f"--{where}"
+            place = f"--{where}" if pointer is None else f"{given.where(pointer)}: {pointer}"
+            place = place.removesuffix(": ")
             typer.echo(f"pgd: {place}: {item.get('detail', error.detail)}", err=True)
         raise typer.Exit(1) from error
 

@@ -66,6 +66,17 @@ def test_every_call_of_the_client_has_an_example(name):
     assert f"client.{name}(" in PAGE, "docs/client.md has no example"
 
 
+def test_every_code_of_a_warning_is_on_the_page_and_nothing_else():
+    folder = Path(__file__).parents[2] / "pgd_core/jobs"
+    code = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*advice.py"))
+    found = set(re.findall(r'Advice\(\s*"(\w+)"', code))
+
+    section = PAGE.partition("| Code | When |")[2].partition("\n\n")[0]
+    told = {name for line in section.splitlines() for name in re.findall(r"`(\w+_\w+)`", line[:60])}
+    assert len(found) > 15
+    assert told - {"inherit_head"} == found
+
+
 def test_the_examples_of_the_page_name_nothing_that_is_not_there():
     known = set(METHODS)
     assert set(re.findall(r"client\.(\w+)\(", PAGE)) <= known

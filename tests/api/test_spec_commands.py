@@ -72,6 +72,15 @@ def test_every_error_is_told_with_its_line_and_ends_with_1(world, pgd, tmp_path,
     assert json.loads(pgd("ls", "--json"))["items"] == []
 
 
+def test_an_error_of_the_whole_spec_has_no_empty_pointer(world, pgd, tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"kind: export\ndataset: {world.dataset()}\n")
+
+    said = pgd("check", file, code=1)
+
+    assert f"pgd: {file}: Value error, give the detector as `teacher` or as `job`" in said
+
+
 def test_a_parameter_that_is_wrong_is_told_as_an_option(world, pgd):
     said = pgd("check", "-", "--team", "none", stdin=yaml_of(world), code=1)
 
