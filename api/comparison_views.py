@@ -8,16 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
-from api.requests import ID
+from api.requests import ID, QueryModel
 from api.schemas import View
 from pgd_core.jobs.comparing import Cell
-from pgd_core.jobs.spec import Strict
 
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-class CompareQuery(Strict):
+class CompareQuery(QueryModel):
     """Which models, and how they are told."""
 
     model: tuple[Annotated[str, StringConstraints(pattern=ID)], ...] = Field(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from api.requests import ID, NO_CONTROL, Name, PoolOrTeam, ServerPath
+from api.requests import ID, NO_CONTROL, Name, PoolOrTeam, QueryModel, ServerPath
 from pgd_core.jobs.spec import Strict
 
 S3_URL = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$"
@@ -59,7 +59,7 @@ class NewDataset(Strict):
         return self
 
 
-class SubsetQuery(Strict):
+class SubsetQuery(QueryModel):
     """Which part of a data set; all of it where nothing is said."""
 
     images: int | None = Field(None, ge=1, le=1_000_000, description="Of train, at most.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from api.requests import ID, NO_CONTROL, PageQuery, PoolOrTeam
+from api.requests import ID, NO_CONTROL, PageQuery, PoolOrTeam, QueryModel
 from api.schemas import View
 from pgd_core.jobs.models import MOST_TAGS, Finding
 from pgd_core.jobs.spec import Strict
@@ -89,7 +89,7 @@ class ExportOptions(Strict):
     pictures: int | None = Field(None, ge=1, le=100)
 
 
-class PredictQuery(Strict):
+class PredictQuery(QueryModel):
     """What is asked of a picture."""
 
     score_threshold: float = Field(

@@ -148,7 +148,7 @@ class UploadQuery(QueryModel):
     sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="Checked if given.")
 
 
-class TeamQuery(Strict):
+class TeamQuery(QueryModel):
     """Whose it shall be."""
 
     team: str | None = Field(None, pattern=NAME, description="Default: the caller's own.")

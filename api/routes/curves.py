@@ -11,13 +11,12 @@ from pydantic import BaseModel, Field
 from api.caller import Viewer
 from api.downloads import LogResponse
 from api.openapi import Responses, problems
-from api.requests import NO_CONTROL, IdInUrl
+from api.requests import NO_CONTROL, IdInUrl, QueryModel
 from api.services import ServicesDep
 from api.visible import visible_job
 from pgd_core.errors import NotFound
 from pgd_core.jobs.curves import Curve, Curves, thinned
 from pgd_core.jobs.run import LOG_FILE
-from pgd_core.jobs.spec import Strict
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 _LOG_ANSWERS: Responses = {
@@ -26,7 +25,7 @@ _LOG_ANSWERS: Responses = {
 }
 
 
-class CurvesQuery(Strict):
+class CurvesQuery(QueryModel):
     """Which curves, and how fine."""
 
     keys: str = Field(
@@ -68,7 +67,7 @@ class CurvesView(BaseModel):
     keys: list[str] = Field(description="All that the job has.")
 
 
-class LogQuery(Strict):
+class LogQuery(QueryModel):
     """Which log."""
 
     attempt: int | None = Field(None, ge=1, le=10_000, description="Default: the newest.")

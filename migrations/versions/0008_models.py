@@ -151,7 +151,13 @@ def _described(connection: sa.Connection, job: Any) -> dict[str, Any]:
 def _lineage(job: Any, dataset: Any, teacher: Any) -> dict[str, Any]:
     measured = _mapping(job.result.get("teacher"))
     return {
-        "dataset": dataset and {"id": dataset.id, "name": dataset.name, "sha256": dataset.sha256},
+        "dataset": dataset
+        and {
+            "id": dataset.id,
+            "name": dataset.name,
+            "version": dataset.version,
+            "sha256": dataset.sha256,
+        },
         "teacher": teacher
         and {
             "id": teacher.id,
@@ -168,7 +174,7 @@ def _lineage(job: Any, dataset: Any, teacher: Any) -> dict[str, Any]:
 
 
 def _row(connection: sa.Connection, table: str, row_id: object, of_json: str) -> Any:
-    names = ("id", "name", "sha256", *(["source_job"] if table == "teachers" else []))
+    names = ("id", "name", "sha256", "source_job" if table == "teachers" else "version")
     found = sa.table(table, *map(sa.column, names), sa.column(of_json, sa.JSON()))
     query = sa.select(found).where(found.c.id == str(row_id or ""))
     return connection.execute(query).one_or_none()

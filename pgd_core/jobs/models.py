@@ -122,7 +122,12 @@ def lineage_of(
     return {
         "dataset": None
         if dataset is None
-        else {"id": dataset.id, "name": dataset.name, "sha256": dataset.sha256},
+        else {
+            "id": dataset.id,
+            "name": dataset.name,
+            "version": dataset.version,
+            "sha256": dataset.sha256,
+        },
         "teacher": None
         if teacher is None
         else {
