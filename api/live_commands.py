@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,16 +33,22 @@ def logs(
         Path | None, typer.Option(help="Write the whole log to this file, or into this folder.")
     ] = None,
     attempt: Annotated[int | None, typer.Option(min=1, help="[default: the newest]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each piece as JSON.")] = False,
 ) -> None:
     """Print the end of a job's log, follow it, or download all of it."""
+
+    def tell(text: str) -> None:
+        typer.echo(json.dumps({"text": text}) if as_json else text, nl=as_json)
+
     with Client(context.obj) as client:
         if download is not None:
-            typer.echo(client.download_log(job_id, download, attempt=attempt))
+            path = str(client.download_log(job_id, download, attempt=attempt))
+            typer.echo(json.dumps({"path": path}) if as_json else path)
         elif follow:
             for text in client.follow_logs(job_id):
-                typer.echo(text, nl=False)
+                tell(text)
         else:
-            typer.echo(client.logs(job_id, attempt=attempt), nl=False)
+            tell(client.logs(job_id, attempt=attempt))
 
 
 @webhooks.command("add")

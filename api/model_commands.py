@@ -87,12 +87,13 @@ def model_note(
 
 
 @one.command("unregister")
-def model_unregister(context: typer.Context, model: ModelOrJob) -> None:
+def model_unregister(context: typer.Context, model: ModelOrJob, as_json: Json = False) -> None:
     """Take a model off the list for good; its job keeps its files."""
     with Client(context.obj) as client:
         found = client.find_model(model)
         client.unregister_model(found.id)
-    typer.echo(f"{found.name} v{found.version} is no model any more; job {found.job_id} has it")
+    said = f"{found.name} v{found.version} is no model any more; job {found.job_id} has it"
+    show_answer(found, as_json, said)
 
 
 @commands.command()
