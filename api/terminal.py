@@ -104,12 +104,12 @@ def gains(result: Mapping[str, Any]) -> list[str]:
 def jobs_table(jobs: list[JobView]) -> Table:
     """One job a row."""
     table = Table("id", "kind", "name", "state", "done", "left", "created", box=None)
-    for name in ("id", "state", "done", "created"):  # whole, on 80 columns too
+    for name in ("id", "kind", "state", "done", "created"):  # whole, on 80 columns too
         next(column for column in table.columns if column.header == name).no_wrap = True
     for job in jobs:
         state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
-        created = f"{job.created_at:%m-%d %H:%M}"
-        table.add_row(job.id, job.kind, job.name, state, f"{job.done:.0%}", _left(job), created)
+        made, done = clock(job.created_at), f"{job.done:.0%}"
+        table.add_row(job.id, job.kind, job.name, state, done, _left(job), made)
     return table
 
 
