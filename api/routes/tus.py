@@ -59,6 +59,7 @@ def describe_tus(services: ServicesDep, caller: Viewer) -> Response:  # noqa: AR
 @router.post(
     "",
     status_code=201,
+    response_class=Response,
     responses={
         201: {"description": "Location says where the pieces go."},
         **problems(400, 403, 409, 412, 413, 507),
@@ -98,6 +99,7 @@ def begin_upload(
 
 @router.head(
     "/{unfinished_id}",
+    response_class=Response,
     responses={
         200: {"description": "Upload-Offset of Upload-Length bytes have arrived."},
         **problems(404, 410, 412),

@@ -58,7 +58,12 @@ async def add_upload(
     return UploadView.of(upload)
 
 
-@router.put("/files/{filename}", status_code=201, responses=_ERRORS, openapi_extra=_BODY)
+@router.put(
+    "/files/{filename}",
+    status_code=201,
+    responses={**_ERRORS, **problems(404)},
+    openapi_extra=_BODY,
+)
 async def put_upload(
     filename: FilenameInUrl,
     request: Request,

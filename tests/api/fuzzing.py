@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.api.fuzzing_hooks import KEYS_IN_USE
+from tests.api.fuzzing_hooks import ENDED_JOBS, KEYS_IN_USE
 from tests.api.live import ROOT, Live
 
 SEED = 20261128
 # A refusal is right where it says why: that the data is wrong, the thing unknown, or not allowed.
-REFUSALS = [400, 401, 403, 404, 405, 406, 409, 413, 415, 416, 422]
+REFUSALS = [400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 416, 422]
 HIT = 0.8  # how often a name is that of a thing which exists
 
 
@@ -68,6 +68,7 @@ def fuzz(live: Live, run: Run) -> Findings:
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
         KEYS_IN_USE: ",".join(live.key_ids),
+        ENDED_JOBS: ",".join(live.ended_ids),
     }
     found = subprocess.run(
         [*command, "run", f"{live.url}/openapi.json"],

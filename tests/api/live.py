@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from pgd_core.jobs.job import Reason
+from pgd_core.jobs.job import FINAL_STATES, Reason
 from pgd_core.jobs.keys import Role
 from pgd_core.jobs.run import LOG_FILE, ProgressLine
 from pgd_core.settings import Settings
@@ -43,6 +43,7 @@ class Live:
     ids: dict[str, list[str]]  # by the path parameter, or the beginning of the path
     secrets: dict[str, str]  # of keys: operator, admin, submitter, viewer, stranger
     key_ids: list[str]  # of these keys
+    ended_ids: list[str]  # of jobs
     process: subprocess.Popen[bytes]
 
     @property
@@ -62,6 +63,7 @@ class Live:
             "body.team": [TEAM, OTHER_TEAM],
             "query.team": [TEAM, OTHER_TEAM],
             "query.pool": ["default"],
+            "query.model": self.ids["model_id"],
         }
 
     def client(self, whose: str = "operator") -> httpx.Client:
@@ -84,10 +86,13 @@ def live_api(database_url: str = "") -> Iterator[Live]:
         world = World(settings, settings.dataset_roots[0])
         with world.http:  # its end closes the database
             ids, (secrets, key_ids) = things_in(world), keys_in(world)
+            ended = [
+                job for job in ids["job_id"] if world.services.jobs.get(job).state in FINAL_STATES
+            ]
         process = _start(settings, folder, listener)
         try:
             url = "http://{}:{}".format(*listener.getsockname())
-            live = Live(url, folder, ids, secrets, key_ids, process)
+            live = Live(url, folder, ids, secrets, key_ids, ended, process)
             _wait_until_it_answers(live)
             yield live
         finally:
@@ -103,6 +108,7 @@ def things_in(world: World) -> dict[str, list[str]]:
     spec = world.train_spec(TEAM, name="digits")
     jobs = [_job(world, state) for state in ("running", "failed", "cancelled", "paused")]
     done = world.succeeded({ARTIFACT: ARTIFACT_BYTES}, spec, team=TEAM)
+    again = world.succeeded({ARTIFACT: ARTIFACT_BYTES}, spec, team=TEAM)
     log = world.services.attempt_folder(done, 1) / LOG_FILE
     log.parent.mkdir(parents=True)
     log.write_text("epoch 1\nepoch 2\n")
@@ -110,13 +116,19 @@ def things_in(world: World) -> dict[str, list[str]]:
     for name in ("gpu-1", "gpu-2"):
         world.worker(name)
     upload = world.http.post("/v1/uploads", content=b"x", params={"team": TEAM}).json()["id"]
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "10"}
+    began = world.http.post("/v1/uploads/tus", headers=tus, params={"team": TEAM})
+    hook = {"url": "https://hooks.example/pgd", "team": TEAM}
     key, _ = world.services.keys.create("spare", TEAM, Role.VIEWER)
     return {
-        "job_id": [done, world.submitted(spec, team=TEAM), *jobs],
+        "job_id": [done, again, world.submitted(spec, team=TEAM), *jobs],
         "dataset_id": [world.dataset(team=TEAM)],
         "teacher_id": [world.teacher(team=TEAM)],
         "upload_id": [upload],
         "key_id": [key.id],
+        "model_id": [model["id"] for model in world.http.get("/v1/models").json()["items"]],
+        "unfinished_id": [began.headers["location"].rpartition("/")[2]],
+        "webhook_id": [world.http.post("/v1/webhooks", json=hook).json()["id"]],
         "/v1/workers": ["gpu-1", "gpu-2"],
         "/v1/teams": [TEAM, OTHER_TEAM],
         "/v1/jobs": [ARTIFACT],
