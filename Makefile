@@ -1,4 +1,4 @@
-# make dev | demo | replica | up | check | test | chaos | lock
+# make dev | demo | replica | up | check | test | slow | faults | chaos | lock
 # One virtual environment, .venv, built from constraints.txt.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ SIDE_BY_SIDE ?= -n logical --maxprocesses 4 --dist loadfile
 BIN := .venv/bin
 STAMP := .venv/.built
 
-.PHONY: dev demo replica up check test chaos lock
+.PHONY: dev demo replica up check test slow faults chaos lock
 
 dev: $(STAMP)
 
@@ -49,6 +49,14 @@ check: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest $(SIDE_BY_SIDE)
+
+# What takes minutes each: processes killed, several GPUs' worth of processes, full disks.
+slow: $(STAMP)
+	$(BIN)/pytest -m 'slow and not gpu' $(SIDE_BY_SIDE)
+
+# Servers and processes killed and frozen at exact moments.
+faults: $(STAMP)
+	$(BIN)/pytest -m slow tests/end_to_end/faults
 
 # The service under random faults; its report goes to docs/reliability.md.
 chaos: $(STAMP)

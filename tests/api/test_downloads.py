@@ -237,11 +237,13 @@ def test_the_client_gives_up_where_it_gets_no_further_and_the_next_goes_on_there
 
     assert len(transport.ranges) == 4
     assert not (tmp_path / "mine").exists()
-    assert (tmp_path / "mine.part").read_bytes() == CONTENT[:200_000]
+    kept = (tmp_path / "mine.part").read_bytes()
+    assert kept
+    assert CONTENT.startswith(kept)
     again = Breaking([], s3_server.url)
     with client_over(url, again) as client:
         assert client.download(job_id, "detector.safetensors", tmp_path / "mine").exists()
-    assert again.ranges == ["bytes=200000-"]
+    assert again.ranges == [f"bytes={len(kept)}-"]
     assert (tmp_path / "mine").read_bytes() == CONTENT
     assert not (tmp_path / "mine.part").exists()
 

@@ -56,6 +56,7 @@ def reads_found_their_things(live: Live, findings: Findings) -> None:
     assert reads - findings.operations(below=400) <= NOT_REACHED
 
 
+@pytest.mark.slow  # PostgreSQL is the stricter of the two
 def test_every_operation_answers_an_operator_as_the_document_says(live):
     findings = fuzz(live, Run(EXAMPLES, coverage=LONG, coverage_of_specs=LONG))
 
@@ -71,6 +72,7 @@ def test_every_operation_answers_as_the_document_says_over_postgresql(live_on_po
     reads_found_their_things(live_on_postgresql, findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whose", ["viewer", "stranger"])
 def test_every_operation_answers_those_who_may_little_as_the_document_says(live, whose):
     findings = fuzz(live, Run(max(EXAMPLES // 2, 2), whose, coverage=LONG, links=LONG))

@@ -34,6 +34,7 @@ def everything_else(world, teacher_id):
     }
 
 
+@pytest.mark.slow  # tests/api/test_hostile_uploads.py sends some of them through all of it
 @pytest.mark.parametrize("name", SENT)
 def test_a_hostile_upload_is_rejected_end_to_end_and_leaves_nothing(name, world):
     case, sent, canary = CASES[name], world.folder / "sent", world.folder / "canary"

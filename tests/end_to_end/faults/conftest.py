@@ -10,6 +10,14 @@ from tests.end_to_end.faults.service import Service, own_redis
 from tests.servers import PostgresServer, sqlite_url
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder is slow: `make faults` runs it."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server that tests may stop and start."""

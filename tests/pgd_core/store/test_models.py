@@ -105,7 +105,7 @@ def test_the_student_of_a_distill_job_is_a_model_with_all_that_it_was_made_from(
     assert (found.size, found.sha256) == (4, "ef" * 32)
     assert (found.notes, found.tags, found.export_job) == ("", (), None)
     assert found.lineage == {
-        "dataset": {"id": dataset, "name": "digits", "sha256": "ab" * 32},
+        "dataset": {"id": dataset, "name": "digits", "version": 1, "sha256": "ab" * 32},
         "teacher": {
             "id": teacher.id,
             "name": "big",

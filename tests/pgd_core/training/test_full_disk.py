@@ -14,6 +14,8 @@ from tests.pgd_core.training.full_disk import need_small_disks, train_on_small_d
 from tests.pgd_core.training.processes import outcome
 from tests.pgd_core.training.runs import lines, losses, train_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _small_disks(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from tests.pgd_core.training.processes import (
 )
 from tests.pgd_core.training.runs import INPUT, digit_files, lines, losses, train_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> DatasetFiles:
