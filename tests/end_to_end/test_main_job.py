@@ -280,6 +280,7 @@ def trainers(job_id: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_a_study_compares_methods_in_one_table(
     client: Client, dataset: str, teacher: str, folder: Path
 ) -> None:

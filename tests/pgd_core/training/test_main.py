@@ -83,6 +83,7 @@ def test_a_run_asked_to_stop_leaves_a_checkpoint_and_resumes(
     assert f"from step {step} of" in lines(tmp_path / "second", "stage")[-1]["message"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_student_together(
     files: DatasetFiles, teachers: dict[str, TeacherFile], tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_checkpoints_of_another_spec_are_passed_over(
     assert same_from(0, tmp_path / "second", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_trainer_killed_while_it_writes_a_checkpoint_is_resumed_from_the_one_before(
     files: DatasetFiles, tmp_path: Path
 ) -> None:
