@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -199,6 +199,21 @@ class Page(BaseModel, Generic[Item]):
     items: list[Item]
     has_more: bool
     next_after: str | None = None
+
+
+class Listed(Protocol):
+    """What pages hold."""
+
+    @property
+    def id(self) -> str: ...
+
+
+ListedItem = TypeVar("ListedItem", bound=Listed)
+
+
+def page_of(items: list[ListedItem], *, has_more: bool) -> Page[ListedItem]:
+    """These, and after which to ask for more where there is more."""
+    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
 
 
 class Series(BaseModel, Generic[Item]):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from api.caller import Admin
 from api.key_views import AuditQuery, AuditView
 from api.openapi import problems
-from api.schemas import Page
+from api.schemas import Page, page_of
 from api.services import ServicesDep
 
 router = APIRouter(prefix="/v1/audit", tags=["keys"])
@@ -23,5 +23,4 @@ def list_audit_events(
     team = caller.lists_of(query.team)
     found = services.audit.events(team=team, after=query.after, limit=query.limit + 1)
     items = [AuditView.of(event) for event in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)

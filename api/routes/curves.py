@@ -12,11 +12,10 @@ from api.caller import Viewer
 from api.downloads import LogResponse
 from api.openapi import Responses, problems
 from api.requests import NO_CONTROL, IdInUrl, QueryModel
+from api.routes.history import log_of
 from api.services import ServicesDep
 from api.visible import visible_job
-from pgd_core.errors import NotFound
 from pgd_core.jobs.curves import Curve, Curves, thinned
-from pgd_core.jobs.run import LOG_FILE
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 _LOG_ANSWERS: Responses = {
@@ -104,11 +103,5 @@ def download_job_log(
 ) -> Response:
     """A trainer's whole log as a file, or the part that Range asks for."""
     job = visible_job(services, caller, job_id)
-    attempt = query.attempt or job.attempt
-    if attempt == 0:
-        raise NotFound(f"job {job_id} has not started: it has no log yet")
-    path = services.attempt_folder(job.id, attempt) / LOG_FILE
-    try:
-        return LogResponse(path, f"{job.id}-attempt-{attempt}.log")
-    except FileNotFoundError as error:
-        raise NotFound(f"job {job_id} has no log of attempt {attempt} on this server") from error
+    with log_of(job, query.attempt, services) as log:
+        return LogResponse(log, f"{job.id}-attempt-{log.parent.name}.log")

@@ -17,7 +17,7 @@ from api.folders import dataset_paths
 from api.openapi import problems
 from api.repeatable import Repeatable
 from api.requests import IdInUrl, PageQuery
-from api.schemas import DatasetView, Page
+from api.schemas import DatasetView, Page, page_of
 from api.services import Services, ServicesDep
 from api.teams import check_team
 from api.visible import visible_dataset, visible_upload
@@ -77,8 +77,7 @@ def list_datasets(
         team=caller.only_team, after=query.after, limit=query.limit + 1
     )
     items = [DatasetView.of(dataset) for dataset in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{dataset_id}", responses=problems(404))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +15,10 @@ from api.caller import Viewer
 from api.openapi import problems
 from api.requests import IdInUrl, LogsQuery, MetricsQuery, SeriesQuery
 from api.schemas import EventView, MetricLine, Series
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from api.visible import visible_job
 from pgd_core.errors import NotFound
+from pgd_core.jobs.job import Job
 from pgd_core.jobs.run import LOG_FILE
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
@@ -66,15 +69,21 @@ def get_job_logs(
 ) -> PlainTextResponse:
     """The end of a trainer's log, as text."""
     job = visible_job(services, caller, job_id)
-    attempt = query.attempt or job.attempt
-    if attempt == 0:
-        raise NotFound(f"job {job_id} has not started: it has no log yet")
-    log = services.attempt_folder(job.id, attempt) / LOG_FILE
-    try:
+    with log_of(job, query.attempt, services) as log:
         text = _tail(log, query.tail_bytes)
-    except FileNotFoundError as error:
-        raise NotFound(f"job {job_id} has no log of attempt {attempt} on this server") from error
     return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
+
+
+@contextlib.contextmanager
+def log_of(job: Job, attempt: int | None, services: Services) -> Iterator[Path]:
+    """Where the log of an attempt lies, by default of the newest; NotFound where there is none."""
+    number = attempt or job.attempt
+    if number == 0:
+        raise NotFound(f"job {job.id} has not started: it has no log yet")
+    try:
+        yield services.attempt_folder(job.id, number) / LOG_FILE
+    except FileNotFoundError as error:
+        raise NotFound(f"job {job.id} has no log of attempt {number} on this server") from error
 
 
 def _tail(path: Path, size: int) -> str:

@@ -13,7 +13,7 @@ from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
 from api.requests import IdInUrl, JobsQuery
-from api.schemas import JobView, Page
+from api.schemas import JobView, Page, page_of
 from api.services import ServicesDep
 from api.submitting import CHECKED, SubmissionDep
 from api.visible import visible_job
@@ -57,8 +57,7 @@ def list_jobs(
         pool=query.pool,
     )
     items = views_of(services, found[: query.limit])
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{job_id}", responses=problems(404))

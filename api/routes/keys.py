@@ -12,7 +12,7 @@ from api.examples import KEY_EXAMPLES
 from api.key_views import AuditQuery, KeyView, MadeKey, NewKey
 from api.openapi import problems
 from api.requests import IdInUrl
-from api.schemas import Page
+from api.schemas import Page, page_of
 from api.services import Services, ServicesDep
 from api.teams import check_team
 from api.visible import visible_key
@@ -48,8 +48,7 @@ def list_keys(
     team = caller.lists_of(query.team)
     found = services.keys.keys(team=team, after=query.after, limit=query.limit + 1)
     items = [KeyView.of(key) for key in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{key_id}", responses=problems(403, 404))

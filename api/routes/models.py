@@ -13,7 +13,7 @@ from api.model_examples import EXPORT_EXAMPLES, MODEL_CHANGE_EXAMPLES
 from api.model_views import ExportOptions, ModelChange, ModelsQuery, ModelView
 from api.openapi import problems
 from api.requests import IdInUrl
-from api.schemas import Page
+from api.schemas import Page, page_of
 from api.services import ServicesDep
 from api.submitting import CHECKED, SubmissionDep
 from api.visible import visible_model
@@ -31,8 +31,7 @@ def list_models(
     which = query.finding(caller.lists_of(query.team))
     found = services.models.models(which, after=query.after, limit=query.limit + 1)
     items = [ModelView.of(model) for model in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{model_id}", responses=problems(404))

@@ -11,7 +11,7 @@ from api.caller import Caller, Submitter, Viewer
 from api.openapi import problems
 from api.repeatable import Repeatable
 from api.requests import IdInUrl, NewTeacher, PageQuery
-from api.schemas import Page, TeacherView
+from api.schemas import Page, TeacherView, page_of
 from api.services import Services, ServicesDep
 from api.visible import visible_job, visible_teacher, visible_upload
 from pgd_core.errors import FieldProblem, InvalidSpec, NotFound
@@ -45,8 +45,7 @@ def list_teachers(
         team=caller.only_team, after=query.after, limit=query.limit + 1
     )
     items = [TeacherView.of(teacher) for teacher in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{teacher_id}", responses=problems(404))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 from api.caller import Admin
 from api.openapi import problems
 from api.requests import IdInUrl
-from api.schemas import Page
+from api.schemas import Page, page_of
 from api.services import ServicesDep
 from api.teams import check_team
 from api.visible import visible_webhook
@@ -58,8 +58,7 @@ def list_webhooks(
     team = caller.lists_of(query.team)
     found = services.webhooks.webhooks(team=team, after=query.after, limit=query.limit + 1)
     items = [WebhookView.of(webhook) for webhook in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.get("/{webhook_id}/deliveries", responses=problems(403, 404))
@@ -75,8 +74,7 @@ def list_webhook_deliveries(
         webhook.id, state=query.state, after=query.after, limit=query.limit + 1
     )
     items = [DeliveryView.of(delivery) for delivery in found[: query.limit]]
-    has_more = len(found) > query.limit
-    return Page(items=items, has_more=has_more, next_after=items[-1].id if has_more else None)
+    return page_of(items, has_more=len(found) > query.limit)
 
 
 @router.post("/{webhook_id}:test", status_code=202, responses=problems(403, 404))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
@@ -16,11 +16,13 @@ from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store.datasets import DatasetRecords
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import storable, teacher_of, upload_of
-from pgd_core.store.tables import Base, TeacherRow, UploadRow
-from pgd_core.store.teacher_actions import SqlTeacherActions
+from pgd_core.store.tables import TeacherRow, UploadRow
+from pgd_core.store.teacher_actions import SqlTeacherActions, existing_teacher
 from pgd_core.store.times import database_now
 
-Row = TypeVar("Row", bound=Base)
+_TO_CHECK = (
+    select(TeacherRow).where(TeacherRow.state == CheckState.CHECKING).order_by(TeacherRow.id)
+)
 
 
 class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
@@ -32,7 +34,7 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
 
     def upload(self, upload_id: str) -> Upload:
         with reading(self._engine) as session:
-            return upload_of(_existing(session, UploadRow, upload_id, "upload"))
+            return upload_of(_existing_upload(session, upload_id))
 
     def add_teacher(
         self,
@@ -62,14 +64,14 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
         )
         with writing(self._engine) as session:
             if upload is not None:
-                _existing(session, UploadRow, upload, "upload")
+                _existing_upload(session, upload)
             session.add(row)
             session.flush()
             return teacher_of(row)
 
     def teacher(self, teacher_id: str) -> Teacher:
         with reading(self._engine) as session:
-            return teacher_of(_existing(session, TeacherRow, teacher_id, "teacher"))
+            return teacher_of(existing_teacher(session, teacher_id))
 
     def teacher_of_job(self, job_id: str) -> Teacher | None:
         query = (
@@ -86,12 +88,12 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
         self, *, team: str | None = None, after: str | None = None, limit: int = 50
     ) -> Sequence[Teacher]:
         with reading(self._engine) as session:
-            rows = session.scalars(_newest_first(TeacherRow, team, after, limit))
+            rows = session.scalars(_newest_first(team, after, limit))
             return [teacher_of(row) for row in rows]
 
     def teachers_to_check(self) -> Sequence[Teacher]:
         with reading(self._engine) as session:
-            return [teacher_of(row) for row in session.scalars(_to_check(TeacherRow))]
+            return [teacher_of(row) for row in session.scalars(_TO_CHECK)]
 
     def teacher_checked(
         self,
@@ -109,42 +111,34 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
             "recognised": storable(recognised and dict(recognised)),
         }
         with writing(self._engine) as session:
-            row = _existing(session, TeacherRow, teacher_id, "teacher")
+            row = existing_teacher(session, teacher_id)
             usable = CheckState.READY if row.model and row.classes else CheckState.UNCONFIRMED
             values["state"] = usable if key else CheckState.REJECTED
-            _settle(session, TeacherRow, teacher_id, "teacher", values)
+            _settle(session, teacher_id, values)
 
 
-def _existing(session: Session, table: type[Row], row_id: str, noun: str) -> Row:
-    row = session.get(table, row_id)
+def _existing_upload(session: Session, upload_id: str) -> UploadRow:
+    row = session.get(UploadRow, upload_id)
     if row is None:
-        raise NotFound(f"no {noun} {row_id}")
+        raise NotFound(f"no upload {upload_id}")
     return row
 
 
-def _newest_first(
-    table: type[TeacherRow], team: str | None, after: str | None, limit: int
-) -> Select[TeacherRow]:
-    query = select(table).order_by(table.id.desc()).limit(limit)
+def _newest_first(team: str | None, after: str | None, limit: int) -> Select[TeacherRow]:
+    query = select(TeacherRow).order_by(TeacherRow.id.desc()).limit(limit)
     if team is not None:
-        query = query.where(table.team == team)
-    return query if after is None else query.where(table.id < after)
+        query = query.where(TeacherRow.team == team)
+    return query if after is None else query.where(TeacherRow.id < after)
 
 
-def _to_check(table: type[TeacherRow]) -> Select[TeacherRow]:
-    return select(table).where(table.state == CheckState.CHECKING).order_by(table.id)
-
-
-def _settle(
-    session: Session, table: type[TeacherRow], row_id: str, noun: str, values: dict[str, Any]
-) -> None:
-    """The result of a check; a thing that was checked already keeps its first result."""
+def _settle(session: Session, teacher_id: str, values: dict[str, Any]) -> None:
+    """The result of a check; a teacher that was checked already keeps its first result."""
     settled = session.scalar(
-        update(table)
-        .where(table.id == row_id, table.state == CheckState.CHECKING)
+        update(TeacherRow)
+        .where(TeacherRow.id == teacher_id, TeacherRow.state == CheckState.CHECKING)
         .values(**values)
-        .returning(table.id)
+        .returning(TeacherRow.id)
     )
     if settled is None:
-        state = _existing(session, table, row_id, noun).state
-        raise IllegalMove(f"{noun} {row_id} was checked before: it is {state}")
+        state = existing_teacher(session, teacher_id).state
+        raise IllegalMove(f"teacher {teacher_id} was checked before: it is {state}")

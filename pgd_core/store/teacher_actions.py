@@ -40,13 +40,13 @@ class SqlTeacherActions:
                 .returning(TeacherRow)
             )
             if confirmed is None:
-                state = _existing(session, teacher_id).state
+                state = existing_teacher(session, teacher_id).state
                 raise IllegalMove(f"teacher {teacher_id} is {state}; nothing is left to confirm")
             return teacher_of(confirmed)
 
     def delete_teacher(self, teacher_id: str) -> Teacher:
         with writing(self._engine) as session:
-            row = _existing(session, teacher_id, locked=True)
+            row = existing_teacher(session, teacher_id, locked=True)
             users = list(_living_jobs(session, teacher_id))
             if users:
                 more = f" and {len(users) - 5} more" if len(users) > 5 else ""
@@ -75,7 +75,8 @@ class SqlTeacherActions:
             return row.model
 
 
-def _existing(session: Session, teacher_id: str, *, locked: bool = False) -> TeacherRow:
+def existing_teacher(session: Session, teacher_id: str, *, locked: bool = False) -> TeacherRow:
+    """The row; NotFound where there is none."""
     row = session.get(TeacherRow, teacher_id, with_for_update=locked or None)
     if row is None:
         raise NotFound(f"no teacher {teacher_id}")

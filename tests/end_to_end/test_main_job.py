@@ -47,19 +47,6 @@ def url(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    with Client(url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def dataset(client: Client, folder: Path) -> str:
-    found = client.wait_for_dataset(client.add_dataset("digits", folder / "data").id)
-    assert found.state == "ready", found.report
-    return found.id
-
-
-@pytest.fixture(scope="module")
 def teacher_job(client: Client, dataset: str) -> JobView:
     return ended(client, client.submit(train_spec(dataset)))
 

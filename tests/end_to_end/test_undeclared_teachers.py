@@ -45,19 +45,6 @@ def url(folder: Path) -> Iterator[str]:
             yield url
 
 
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    with Client(url) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def dataset(client: Client, folder: Path) -> str:
-    found = client.wait_for_dataset(client.add_dataset("digits", folder / "data").id)
-    assert found.state == "ready", found.report
-    return found.id
-
-
 def distill_spec(dataset: str, teacher: str) -> dict[str, Any]:
     student = {"name": "mobilenet_v2", "width": 0.25}
     return {"kind": "distill", "dataset": dataset, "teacher": teacher, "student": student}
