@@ -40,7 +40,9 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
         return run_job(run, folder)
     except DatasetUnusable as error:
         raise DatasetUnusable(_without_workers_traceback(error.message)) from error
-    except (MemoryError, RuntimeError) as error:
+    except PgdError:
+        raise
+    except Exception as error:
         known = _in_our_words(error)
         if known is None:
             raise
@@ -57,7 +59,7 @@ def _in_our_words(error: Exception) -> PgdError | None:
             f"memory does not hold this batch ({told}); lower batch_size, raise accumulation, or "
             "use precision 'bf16'"
         )
-    if _LOST_LOADER.search(told):
+    if _is_loss_of_a_loader(error):
         return ProcessLost(f"a process that reads pictures was lost; is memory short? ({told})")
     if dist.is_distributed() and any(words in str(error) for words in _LOST_PEER):
         return ProcessLost(f"another process of this run was lost ({told[:200]})")
@@ -68,6 +70,16 @@ def _is_lack_of_memory(error: Exception) -> bool:
     said = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or any(words in str(error) for words in said)
+
+
+def _is_loss_of_a_loader(error: Exception) -> bool:
+    """torch's words, raised wherever its signal found us, or a pipe that ended while we read it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | EOFError) or _LOST_LOADER.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _without_workers_traceback(message: str) -> str:

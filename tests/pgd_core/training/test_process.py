@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import psutil
+import pytest
 
+from pgd_core.errors import ProcessLost
 from pgd_core.jobs.run import DatasetFiles
+from pgd_core.training import process as trainer_process
 from tests.pgd_core.training.processes import has_lines, outcome, start, wait_until
 from tests.pgd_core.training.runs import train_run
 
@@ -20,7 +23,7 @@ def test_a_loader_that_is_killed_ends_the_run_as_a_lost_worker(
     processes[0].kill()
     assert process.wait(60) == 1
     assert outcome(tmp_path)["reason"] == "worker_lost"
-    assert "is memory short? (DataLoader worker" in outcome(tmp_path)["message"]
+    assert "is memory short?" in outcome(tmp_path)["message"]
     _, left = psutil.wait_procs(processes, timeout=30)
     assert not left
 
@@ -37,3 +40,31 @@ def test_a_stop_signal_to_the_whole_group_leaves_the_loaders_to_the_last_step(
     assert outcome(tmp_path)["reason"] == "stopped"
     _, left = psutil.wait_procs(processes, timeout=30)
     assert not left
+
+
+def _wrapped() -> Exception:
+    """As C++ code hands on what the signal's handler raised inside a hook of its own."""
+    error = SystemError("<method 'run_backward'> returned a result with an exception set")
+    error.__cause__ = RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+        _wrapped(),
+        ConnectionResetError(104, "Connection reset by peer"),
+        EOFError(),
+    ],
+    ids=["told", "inside another", "its pipe was reset", "its pipe ended"],
+)
+def test_the_loss_of_a_loader_is_known_however_it_shows(
+    error: Exception, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainer_process, "run_job", lost)
+    with pytest.raises(ProcessLost, match="is memory short"):
+        trainer_process.run_in_process(train_run(files), tmp_path)
