@@ -201,19 +201,19 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
 
 def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    eta_s, said = row.eta_s, _instant(row.told_at)
+    said = None if row.eta_s is None or row.told_at is None else _instant(row.told_at)
     # What was said before the claim was said by an earlier attempt.
-    if eta_s is not None and said is not None and said >= row.claimed_at:
+    if said is not None and said >= row.claimed_at:
         age_s: float = (row.now - said).total_seconds()
-        return max(0.0, float(eta_s) - max(0.0, age_s))
+        return max(0.0, float(row.eta_s) - max(0.0, age_s))
     lasts_s = durations.get(row.kind)
     return None if lasts_s is None else max(0.0, lasts_s - float(row.runs_s))
 
 
-def _instant(text: str | None) -> datetime | None:
+def _instant(text: str) -> datetime | None:
     """A trainer's word for a time; None where it is none: its fault holds up nobody else."""
     try:
-        said = datetime.fromisoformat(text or "")
+        said = datetime.fromisoformat(text)
     except ValueError:
         return None
     return said if said.tzinfo else said.replace(tzinfo=UTC)
