@@ -22,6 +22,11 @@ class Device:
     uuid: str  # for CUDA_VISIBLE_DEVICES (GPU-… or MIG-…); "" for a CPU slot
     memory_mb: int  # total memory of the GPU; for a CPU slot its share of the machine's memory
 
+    @property
+    def is_mig(self) -> bool:
+        """Whether it is an instance of a divided GPU: CUDA gives a process one of them only."""
+        return self.uuid.startswith("MIG-")
+
 
 ONE_CPU_SLOT = Device(0, "CPU slot", "", 0)
 
@@ -120,8 +125,9 @@ class Offer:
 
 
 def suitable(needs: Needs, devices: Iterable[Device]) -> list[Device]:
-    """Those of the devices that have the memory."""
-    return [device for device in devices if device.memory_mb >= needs.min_memory_mb]
+    """Those of the devices that have the memory; for several GPUs together no MIG instance."""
+    enough = [device for device in devices if device.memory_mb >= needs.min_memory_mb]
+    return enough if needs.gpus == 1 else [device for device in enough if not device.is_mig]
 
 
 def fits(needs: Needs, devices: Iterable[Device]) -> bool:
@@ -132,13 +138,19 @@ def fits(needs: Needs, devices: Iterable[Device]) -> bool:
 def chosen(needs: Needs, devices: Iterable[Device]) -> tuple[Device, ...]:
     """The smallest devices that do, so that large ones stay free for who needs them."""
     enough = suitable(needs, devices)
-    return tuple(sorted(enough, key=lambda device: (device.memory_mb, device.slot))[: needs.gpus])
+
+    def size(device: Device) -> tuple[int, bool, int]:
+        return device.memory_mb, not device.is_mig, device.slot
+
+    return tuple(sorted(enough, key=size)[: needs.gpus])
 
 
 def steps(devices: Sequence[Device]) -> list[Needs]:
     """The largest needs that the devices meet: so many GPUs of at least so much memory."""
-    counts = Counter(device.memory_mb for device in devices)
-    found, total = [], 0
+    counts = Counter(device.memory_mb for device in devices if not device.is_mig)
+    instances = [device.memory_mb for device in devices if device.is_mig]
+    found = [Needs(1, max(instances))] if instances else []
+    total = 0
     for memory in sorted(counts, reverse=True):
         total += counts[memory]
         found.append(Needs(total, memory))

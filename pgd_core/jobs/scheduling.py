@@ -116,14 +116,19 @@ class Reservation:
     def room(self, free: Sequence[Device]) -> list[Needs]:
         """The largest needs that the worker's free devices meet and that never delay the job.
 
-        Devices with too little memory for it are everybody's. (A claim takes the smallest devices
-        that do, so these go first.)
+        Devices that are no good to it are everybody's. (A claim takes the smallest devices that
+        do, so these go first, but for a MIG instance that is larger than a GPU.)
         """
-        others = [device for device in free if device.memory_mb < self.needs.min_memory_mb]
+        good = suitable(self.needs, free)
+        others = [device for device in free if device not in good]
+        least = min((device.memory_mb for device in good), default=_NEVER)
+        instances = [other for other in others if other.is_mig and other.memory_mb <= least]
+        whole = steps([other for other in others if not other.is_mig])
         largest = max((device.memory_mb for device in free), default=0)
         return [
             Needs(self.spare_gpus, largest),
-            *(Needs(most.gpus + self.spare_gpus, most.min_memory_mb) for most in steps(others)),
+            *(Needs(most.gpus + self.spare_gpus, most.min_memory_mb) for most in whole),
+            *steps(instances),
         ]
 
     def in_time(self, lasts_s: float | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pgd_core.jobs.machine import Needs
+from pgd_core.jobs.machine import Needs, suitable
 from pgd_core.jobs.scheduling import Machine, Running, TeamUse, Waiting
 
 Ends = dict[int, float | None]  # by slot, when it comes free, seconds from now; None: nobody knows
@@ -61,12 +61,8 @@ class Starts:
 
     def _on(self, needs: Needs, name: str) -> _Option | None:
         free = self._free[name]
-        large = {
-            device.slot: free[device.slot]
-            for device in self._machines[name].devices
-            if device.memory_mb >= needs.min_memory_mb
-        }
-        start_s, slots = _soonest(large, needs.gpus)
+        able = suitable(needs, self._machines[name].devices)
+        start_s, slots = _soonest({device.slot: free[device.slot] for device in able}, needs.gpus)
         return None if start_s is None else (start_s, name, slots)
 
     def _allowed(self, job: Waiting) -> tuple[float | None, list[int]]:

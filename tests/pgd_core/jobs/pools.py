@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pgd_core.jobs.machine import Device, Needs, Priority
@@ -36,10 +36,17 @@ def runs(
     )
 
 
-def machine(name: str, memories: Sequence[int] | int, *running: Running, draining=False) -> Machine:
-    """A worker with a GPU for each memory in MiB, or so many GPUs of 80."""
+def machine(
+    name: str,
+    memories: Sequence[int] | int,
+    *running: Running,
+    draining: bool = False,
+    mig: Collection[int] = (),
+) -> Machine:
+    """A worker with a GPU for each memory in MiB, or so many GPUs of 80; some are MIG instances."""
     of = [80] * memories if isinstance(memories, int) else memories
-    devices = tuple(Device(slot, "GPU", f"GPU-{name}-{slot}", mb) for slot, mb in enumerate(of))
+    uuids = [f"{'MIG' if slot in mig else 'GPU'}-{name}-{slot}" for slot in range(len(of))]
+    devices = tuple(Device(slot, "GPU", uuids[slot], memory) for slot, memory in enumerate(of))
     return Machine(name, devices, running, draining)
 
 
@@ -50,6 +57,7 @@ def use(name: str = "a", used=0.0, running=0, weight=1.0, limit: int | None = No
 def any_machine(rng: random.Random, name: str) -> Machine:
     """Devices of mixed memory, some of them held by jobs of any class, end and size."""
     memories = [rng.choice([24, 48, 80]) for _ in range(rng.randint(1, 6))]
+    mig = [slot for slot in range(len(memories)) if rng.random() < 0.2]
     slots = list(range(len(memories)))
     rng.shuffle(slots)
     running = []
@@ -66,7 +74,7 @@ def any_machine(rng: random.Random, name: str) -> Machine:
                 stopping=rng.random() < 0.1,
             )
         )
-    return machine(name, memories, *running, draining=rng.random() < 0.1)
+    return machine(name, memories, *running, draining=rng.random() < 0.1, mig=mig)
 
 
 def any_job(rng: random.Random, id: str = "job") -> Waiting:

@@ -11,6 +11,12 @@ from pgd_core.jobs.machine import PRIORITIES, Device, Needs, Priority, chosen, f
 DEVICES = tuple(
     Device(slot, "GPU", f"GPU-{slot}", memory) for slot, memory in enumerate([80, 24, 80, 48])
 )
+DIVIDED = (
+    *DEVICES,
+    Device(4, "GPU MIG 4g.40gb", "MIG-4", 40),
+    Device(5, "GPU MIG 4g.40gb", "MIG-5", 24),
+    Device(6, "GPU MIG 7g.96gb", "MIG-6", 96),
+)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +43,26 @@ def test_a_job_gets_the_smallest_devices_that_do():
     assert slots(Needs(1, 80)) == [0]
 
 
+def test_a_mig_instance_serves_jobs_of_one_gpu_and_before_a_gpu_of_its_size():
+    def slots(needs):
+        return [device.slot for device in chosen(needs, DIVIDED)]
+
+    assert fits(Needs(1, 96), DIVIDED)
+    assert not fits(Needs(5), DIVIDED)
+    assert slots(Needs(1)) == [5]
+    assert slots(Needs(1, 25)) == [4]
+    assert slots(Needs(2)) == [1, 3]
+
+
 def test_the_steps_are_the_most_devices_of_each_memory():
     assert steps(DEVICES) == [Needs(2, 80), Needs(3, 48), Needs(4, 24)]
 
 
-def test_needs_lie_within_a_step_exactly_when_the_devices_meet_them():
+@pytest.mark.parametrize("devices", [DEVICES, DIVIDED], ids=["whole", "divided"])
+def test_needs_lie_within_a_step_exactly_when_the_devices_meet_them(devices):
     for gpus, memory in itertools.product(range(1, 6), range(0, 100, 4)):
         needs = Needs(gpus, memory)
-        assert any(needs.within(most) for most in steps(DEVICES)) == fits(needs, DEVICES)
+        assert any(needs.within(most) for most in steps(devices)) == fits(needs, devices)
 
 
 def test_a_class_is_known_by_its_word():

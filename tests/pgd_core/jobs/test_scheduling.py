@@ -169,6 +169,16 @@ def test_devices_that_the_large_job_cannot_use_stay_everybody_s():
         Needs(1, 0), Needs(2, 24)]  # fmt: skip
 
 
+def test_mig_instances_stay_everybody_s_beside_a_job_that_needs_whole_gpus():
+    here = machine("w", [80, 80, 24, 24, 96], runs("r", "w", [0], 100), mig=[2, 3, 4])
+    kept = reservation(waits("big", 2), [here])
+
+    room = kept.room(here.free)
+
+    assert [needs for needs in (Needs(1), Needs(1, 24), Needs(1, 25), Needs(2))
+            if any(needs.within(most) for most in room)] == [Needs(1), Needs(1, 24)]  # fmt: skip
+
+
 def test_what_ends_in_time_may_go_first():
     kept = reservation(waits("big", 2), [machine("w", 2, runs("r", "w", [0], 100))])
 
