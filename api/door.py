@@ -21,7 +21,7 @@ from pgd_core.errors import Unauthenticated
 from pgd_core.jobs.keys import Key
 
 PUBLIC_PAGES = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
-PUBLIC_FOLDERS = ("/problems/",)
+PUBLIC_FOLDERS = ("/problems/", "/docs/assets/")
 _HOW = "send the header 'Authorization: Bearer pgd_…' with an API key"
 
 

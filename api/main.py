@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from api import errors, openapi
+from api import docs_page, errors, openapi
 from api.audit import Audit
 from api.door import Door
 from api.known_keys import KnownKeys
@@ -127,8 +127,8 @@ def create_app(settings: Settings, *, hints: Hints | None = None) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
-        redoc_url=None,  # one page of documentation, /docs, is enough
-        swagger_ui_oauth2_redirect_url=None,
+        docs_url=None,  # api.docs_page has a page of its own
+        redoc_url=None,
     )
     app.state.services = services
     _install(app)
@@ -172,6 +172,7 @@ def _install(app: FastAPI) -> None:
     app.add_middleware(RequestId)  # the last one added is the first one entered
     errors.install(app)
     openapi.install(app)
+    docs_page.install(app)
     for module in ROUTES:
         app.include_router(module.router)
 

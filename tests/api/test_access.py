@@ -23,7 +23,7 @@ from tests.api.answers import problem_of
 RULES = ["public", "viewer", "submitter", "admin", "operator"]
 ROLES = ["viewer", "submitter", "admin"]
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
-PAGES = {"/openapi.json", "/docs"}  # of FastAPI's own, which are no operations
+PAGES = {"/openapi.json", "/docs"}  # which are no operations
 
 
 @dataclass

@@ -42,11 +42,9 @@ look().catch(error => ({error: String(error)})).then(found => {
 </script></body>"""
 
 
-def printed(page, tmp_path):
-    """The body that the page left."""
+def body_of(address, tmp_path):
+    """The body of a page once its scripts have run."""
     assert CHROMIUM is not None
-    file = tmp_path / "page.html"
-    file.write_text(page)
     command = [
         CHROMIUM,
         "--headless=new",
@@ -58,18 +56,20 @@ def printed(page, tmp_path):
         "--timeout=30000",
         "--virtual-time-budget=20000",
         "--dump-dom",
-        file.as_uri(),
+        address,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    body = done.stdout.partition("<body>")[2].partition("</body>")[0]
-    return json.loads(body)
+    return done.stdout.partition("<body>")[2].partition("</body>")[0]
 
 
 def test_a_browser_fetches_a_file_in_ranges(world, url, tmp_path):
     job = world.succeeded({"detector.safetensors": CONTENT})
     path = f"{url}/v1/jobs/{job}/artifacts/detector.safetensors"
 
-    found = printed(PAGE % {"url": path, "key": world.secret, "part": PART}, tmp_path)
+    page = tmp_path / "page.html"
+    page.write_text(PAGE % {"url": path, "key": world.secret, "part": PART})
+
+    found = json.loads(body_of(page.as_uri(), tmp_path))
 
     size = len(CONTENT)
     ranges = [(at, min(at + PART, size) - 1) for at in range(0, size, PART)]
@@ -79,3 +79,11 @@ def test_a_browser_fetches_a_file_in_ranges(world, url, tmp_path):
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "beyond": 416,
     }
+
+
+def test_the_documentation_is_drawn_without_any_other_host(url, tmp_path):
+    body = body_of(f"{url}/docs", tmp_path)
+
+    assert "Distils light object detectors from heavy ones" in body
+    assert 'data-path="/v1/jobs/{job_id}"' in body
+    assert "Authorize" in body
