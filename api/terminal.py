@@ -104,8 +104,8 @@ def gains(result: Mapping[str, Any]) -> list[str]:
 def jobs_table(jobs: list[JobView]) -> Table:
     """One job a row."""
     table = Table("id", "kind", "name", "state", "done", "left", "created", box=None)
-    for name in ("id", "kind", "state", "done", "created"):  # whole, on 80 columns too
-        next(column for column in table.columns if column.header == name).no_wrap = True
+    for column in table.columns:  # whole, on 80 columns too
+        column.no_wrap = column.header != "name"
     for job in jobs:
         state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
         made, done = clock(job.created_at), f"{job.done:.0%}"
@@ -168,4 +168,5 @@ def _left(job: JobView) -> str:
     if job.eta_s is None:
         return ""
     minutes, seconds = divmod(round(job.eta_s), 60)
-    return f"{minutes}:{seconds:02} left"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
