@@ -27,7 +27,7 @@ def bar(console: Console) -> Iterator[Callable[[str, float, float], None]]:
     Nothing is drawn where the console is no terminal.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),

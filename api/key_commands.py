@@ -37,10 +37,14 @@ def login(
     """Keep the API key of a service; it is asked for, or read from standard input."""
     address = url or context.obj
     asking = sys.stdin.isatty()
-    secret = typer.prompt("API key", hide_input=True) if asking else sys.stdin.readline()
-    with Client(address, api_key=secret.strip()) as client:
+    said = typer.prompt("API key", hide_input=True) if asking else sys.stdin.readline()
+    secret = said.strip()
+    if not secret:
+        typer.echo("pgd: no API key was given on standard input", err=True)
+        raise typer.Exit(2)
+    with Client(address, api_key=secret) as client:
         found = client.me()
-    path, me = keep_key(httpx.URL(address), secret.strip()), found.key
+    path, me = keep_key(httpx.URL(address), secret), found.key
     show_answer(found, as_json, f"{me.name}, {me.role} of {_team(me)}; the key is in {path}")
 
 

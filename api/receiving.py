@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from uuid_utils import uuid7
 
 from api.errors import DigestMismatch, StorageFull, TooLarge
+from api.pieces import gathered
 from api.services import Services
 from pgd_core.errors import BadRequest
 from pgd_core.jobs.job import Upload
@@ -37,10 +38,10 @@ async def receive_upload(
     upload_id = str(uuid7())
     digests = expected_digests(*expected)
     scratch = services.scratch_folder() / upload_id
-    _check_room(scratch.parent, announced_size, services.settings)
+    _check_announced(scratch.parent, announced_size, services.settings)
     key = f"uploads/{upload_id}"
     try:
-        sha256 = await _stream(body, scratch, services.settings.max_upload_bytes)
+        sha256 = await _stream(body, scratch, services.settings)
         if any(digest != sha256 for digest in digests):
             raise DigestMismatch(
                 f"the body's sha256 is {sha256}, not the one announced; send again"
@@ -49,8 +50,8 @@ async def receive_upload(
         upload = Upload(upload_id, filename, size, sha256, key, datetime.now(UTC), team)
         await run_in_threadpool(_register, upload, services)
         return upload
-    except ClientDisconnect as error:  # nobody hears it, but it is no defect of ours
-        raise BadRequest("the connection ended before the body did; send it again") from error
+    except (ClientDisconnect, TimeoutError) as error:
+        raise BadRequest("the body broke off before its end; send it again") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("the server's disk is full; nothing was kept") from error
@@ -67,31 +68,37 @@ def _register(upload: Upload, services: Services) -> None:
         raise
 
 
-async def _stream(body: AsyncIterator[bytes], path: Path, max_bytes: int) -> str:
+async def _stream(body: AsyncIterator[bytes], path: Path, settings: Settings) -> str:
     """Write the body to `path`; its sha256."""
     running, size = hashlib.sha256(), 0
 
     def take(file: BinaryIO, piece: bytes) -> None:
+        _check_room(path.parent, len(piece), settings)  # others write at the same time
         running.update(piece)
         file.write(piece)
 
     with path.open("xb") as file:
-        async for piece in body:
+        async for piece in gathered(body):
             size += len(piece)
-            if size > max_bytes:
-                raise _too_large(max_bytes)
+            if size > settings.max_upload_bytes:
+                raise _too_large(settings.max_upload_bytes)
             await run_in_threadpool(take, file, piece)
     if size == 0:
         raise BadRequest("the body is empty; send the file's bytes as the body")
     return running.hexdigest()
 
 
-def _check_room(folder: Path, announced_size: str | None, settings: Settings) -> None:
+def _check_announced(folder: Path, announced_size: str | None, settings: Settings) -> None:
     """Refuse at once what cannot fit; a body without Content-Length shows its size as it comes."""
     folder.mkdir(parents=True, exist_ok=True)
     size = int(announced_size) if announced_size and announced_size.isdecimal() else 0
     if size > settings.max_upload_bytes:
         raise _too_large(settings.max_upload_bytes)
+    _check_room(folder, size, settings)
+
+
+def _check_room(folder: Path, size: int, settings: Settings) -> None:
+    """StorageFull where the disk would fall below its low-water mark."""
     if shutil.disk_usage(folder).free < size + settings.min_free_bytes:
         raise StorageFull(f"the server's disk has no room for {size} bytes")
 

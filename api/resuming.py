@@ -7,7 +7,6 @@ killed wrote after that is cut off, and sent again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -20,6 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.errors import DigestMismatch, StorageFull, TooLarge
+from api.pieces import gathered
 from api.services import Services
 from api.upload_errors import OffsetConflict, UploadBusy, UploadGone
 from pgd_core.errors import BadRequest, Conflict, NotFound
@@ -27,10 +27,7 @@ from pgd_core.files.full_disk import lacks_room
 from pgd_core.files.measure import measure
 from pgd_core.jobs.unfinished import UnfinishedUpload
 
-WRITE_BYTES = 2**20  # gathered before they are written
 COMMIT_BYTES = 16 * 2**20  # written before they are brought to the disk and counted
-# Whoever vanished without a word holds the upload no longer than this.
-SILENCE_S = 30.0
 
 
 def check_room(services: Services, folder: Path, size: int) -> None:
@@ -73,7 +70,7 @@ async def append(
 async def _write(body: AsyncIterator[bytes], end: End) -> None:
     try:
         try:
-            async for piece in _gathered(body):
+            async for piece in gathered(body):
                 await run_in_threadpool(end.write, piece)
         finally:
             await run_in_threadpool(end.commit)
@@ -83,27 +80,6 @@ async def _write(body: AsyncIterator[bytes], end: End) -> None:
     except OSError as error:
         if lacks_room(error):
             raise StorageFull("the server's disk is full; what arrived is kept") from error
-        raise
-
-
-async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body in larger pieces; TimeoutError where nothing comes for long.
-
-    What had come is given also when the body breaks off.
-    """
-    waiting = bytearray()
-    pieces = aiter(body)
-    try:
-        while True:
-            async with asyncio.timeout(SILENCE_S):
-                waiting += await anext(pieces)
-            if len(waiting) >= WRITE_BYTES:
-                yield bytes(waiting)
-                waiting.clear()
-    except StopAsyncIteration:
-        yield bytes(waiting)
-    except (ClientDisconnect, TimeoutError):
-        yield bytes(waiting)
         raise
 
 

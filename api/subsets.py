@@ -7,6 +7,7 @@ written to the disk.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import IO
 
 import structlog
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import NotServing
 from pgd_core.datasets.subset import Subset
@@ -27,6 +28,7 @@ from pgd_core.jobs.job import Dataset
 
 MAX_AT_ONCE = 2  # each may take its memory, and holds a thread
 COMMAND = (sys.executable, "-m", "pgd_core.datasets", "subset-zip")
+STALLED_S = 60.0  # a caller who takes nothing for so long gives its place to others
 _PIECE = 2**18
 _REFUSED = 2  # the command's exit code for what cannot be had
 _SAID = 2000  # characters of what it says
@@ -62,8 +64,15 @@ class SubsetResponse(StreamingResponse):
         self._making = making
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(STALLED_S):
+                    await send(message)
+            except TimeoutError as error:
+                raise BrokenOff(f"the caller took nothing for {STALLED_S:.0f} s") from error
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_in_time)
         except BrokenOff as error:  # an answer without an end: the server closes the connection
             structlog.get_logger().warning("subset_broke_off", message=str(error))
         finally:  # sent, or the caller is gone
@@ -128,4 +137,4 @@ class _Making:
 
 
 class BrokenOff(Exception):
-    """The process failed after its first bytes were sent."""
+    """The process failed after its first bytes were sent, or the caller takes no more."""

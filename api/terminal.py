@@ -31,7 +31,7 @@ GAINS = {"over_plain": "the plain student", "over_head_only": "the head-only stu
 def follow(client: Client, job_id: str, console: Console, title: str) -> JobView:
     """Show a job until it ends; the job as it ended. Without a terminal, a line now and then."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -45,14 +45,15 @@ def follow(client: Client, job_id: str, console: Console, title: str) -> JobView
             lines, seen = _lines_after(client, job_id, seen)
             for line in lines:
                 if (text := _event(line)) is not None:
-                    bars.console.print(f"  {title}: {text}", highlight=False)
+                    bars.console.print(f"  {title}: {text}", highlight=False, markup=False)
             if job.waits_because != "next" and job.waits_message not in ("", why):
                 why = job.waits_message
                 bars.console.print(f"  {title}: {waits(job)}", highlight=False, markup=False)
             bars.update(bar, completed=job.done, description=_doing(title, job), left=_left(job))
             if hidden and job.done >= said + 0.1:
                 said = job.done
-                console.print(f"  {_doing(title, job)} {job.done:.0%} {_left(job)}".rstrip())
+                text = f"  {_doing(title, job)} {job.done:.0%} {_left(job)}".rstrip()
+                console.print(text, highlight=False, markup=False)
     return job
 
 
@@ -109,7 +110,7 @@ def jobs_table(jobs: list[JobView]) -> Table:
     for job in jobs:
         state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
         made, done = clock(job.created_at), f"{job.done:.0%}"
-        table.add_row(job.id, job.kind, job.name, state, done, _left(job), made)
+        table.add_row(job.id, job.kind, escape(job.name), state, done, _left(job), made)
     return table
 
 

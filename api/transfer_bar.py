@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -27,14 +26,14 @@ def transfer_bar(title: str, console: Console | None = None) -> Iterator[Told]:
     """
     console = console or Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(escape(title), total=None, start=False)
+        bar = bars.add_task(title, total=None, start=False)
 
         def told(done: int, whole: int) -> None:
             task = bars.tasks[0]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from api.client.credentials import HERE, find_key
 
@@ -38,8 +38,12 @@ class Wire:
     def __init__(
         self, base_url: str, *, api_key: str | None = None, timeout_s: float = 30.0
     ) -> None:
-        url = httpx.URL(base_url)
-        key = api_key or find_key(url)
+        url = service_url(base_url)
+        key = (api_key or find_key(url) or "").strip()
+        if not (key.isascii() and key.isprintable()):  # httpx would print it in its complaint
+            raise ApiError(
+                0, "bad_key", "the API key has characters that no key has; copy it again"
+            )
         self._http = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -73,7 +77,12 @@ class Wire:
     ) -> Model:
         params = {key: value for key, value in query.items() if value is not None}
         answer = self._send(method, path, json=body, params=params)
-        return model.model_validate_json(answer.content)
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            what = f"what {self._http.base_url} answered to {method} {path} is not understood"
+            how = "is that the service's address, and of this client's version?"
+            raise ApiError(0, "not_understood", f"{what}; {how}") from error
 
     def _send(self, method: str, path: str, **rest: Any) -> httpx.Response:
         for tries_left in reversed(range(1 if "content" in rest else TRIES)):
@@ -81,6 +90,8 @@ class Wire:
                 answer = self._http.request(method, path, **rest)
             except httpx.TransportError as error:
                 raise self._unreachable(error) from error
+            except httpx.InvalidURL as error:
+                raise ApiError(0, "bad_url", f"{path!r} is no address: {error}") from error
             if answer.status_code != 429 or not tries_left:
                 break
             time.sleep(_told_to_wait_s(answer))  # it was not looked at: the same again is safe
@@ -91,6 +102,15 @@ class Wire:
     def _unreachable(self, error: httpx.TransportError) -> ApiError:
         detail = f"no answer from {self._http.base_url}: {error}; is the service up (pgd up)?"
         return ApiError(0, "unreachable", detail)
+
+
+def service_url(text: str) -> httpx.URL:
+    """The address of a service."""
+    try:
+        return httpx.URL(text)
+    except httpx.InvalidURL as error:
+        detail = f"{text!r} is no address of a service: {error}; give one as http://127.0.0.1:8080"
+        raise ApiError(0, "bad_url", detail) from error
 
 
 def _told_to_wait_s(answer: httpx.Response) -> float:

@@ -154,3 +154,25 @@ def test_the_logs_end_is_read(world, client):
     (folder / "trainer.log").write_text("loading\n")
 
     assert client.logs(job.id) == client.logs(job.id, attempt=1) == "loading\n"
+
+
+@pytest.mark.parametrize("address", ["http://host:port", "http://[::1"])
+def test_an_address_that_is_none_is_told(address):
+    with pytest.raises(ApiError, match="is no address of a service"):
+        Client(address)
+
+
+def test_an_id_that_cannot_be_part_of_an_address_is_told(client):
+    with pytest.raises(ApiError, match="is no address"):
+        client.job("two\nlines")
+
+
+def test_an_answer_of_another_service_is_told(client, monkeypatch):
+    def other(_request):
+        return httpx.Response(200, text="<html>log in</html>")
+
+    monkeypatch.setattr(
+        client, "_http", httpx.Client(base_url="http://x", transport=httpx.MockTransport(other))
+    )
+    with pytest.raises(ApiError, match="is that the service's address"):
+        client.jobs()

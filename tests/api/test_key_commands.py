@@ -111,3 +111,22 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(monkeypatc
     assert result.exit_code == 1
     assert "secret" not in result.output
     assert "Traceback" not in result.output
+
+
+def test_no_key_is_kept_where_none_is_given(url, monkeypatch):
+    result = CliRunner().invoke(app, ["--url", url, "login"], input="\n")
+
+    assert result.exit_code == 2
+    assert "no API key was given" in result.output
+    monkeypatch.delenv("PGD_API_KEY")
+    assert find_key(httpx.URL(url)) is None
+
+
+def test_a_key_with_a_line_s_end_is_good_and_a_broken_one_is_never_printed(world, pgd, monkeypatch):
+    monkeypatch.setenv("PGD_API_KEY", f"{world.secret}\r\n")
+    assert "admin of all teams" in pgd("me")
+
+    monkeypatch.setenv("PGD_API_KEY", f"{world.secret}\rx")
+    said = pgd("me", code=1)
+    assert "characters that no key has" in said
+    assert world.secret not in said

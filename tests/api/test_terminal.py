@@ -174,3 +174,10 @@ def test_the_demos_jobs_are_valid_specs(plan):
 def test_the_demo_names_the_data_sets_it_has(tmp_path):
     with pytest.raises(DemoFailed, match="digits, trees"):
         run_demo("cats", 0, tmp_path, Console(file=io.StringIO()))
+
+
+def test_a_job_s_name_is_never_read_as_markup(world):
+    world.submitted(world.train_spec(name="run [/data/x] [red]lr"))
+    job = JobView.model_validate(world.http.get("/v1/jobs").json()["items"][0])
+
+    assert "run [/data/x] [red]lr" in text_of(jobs_table([job]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -184,6 +185,21 @@ def test_a_caller_that_goes_away_ends_the_process(world, ready, url, monkeypatch
 
     wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
     wait_for(lambda: subsets._free._value == subsets.MAX_AT_ONCE)
+
+
+def test_a_caller_that_takes_nothing_gives_its_place_to_others(world, ready, url, monkeypatch):
+    endless = "import os\nwhile True: os.write(1, bytes(65536))"
+    monkeypatch.setattr(subsets, "COMMAND", (sys.executable, "-c", endless))
+    monkeypatch.setattr(subsets, "STALLED_S", 0.2)
+    host, port = url.removeprefix("http://").split(":")
+
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(
+            f"GET /v1/datasets/{ready}/subset HTTP/1.1\r\nHost: x\r\n"
+            f"Authorization: Bearer {world.secret}\r\n\r\n".encode()
+        )
+        wait_for(lambda: subsets._free._value < subsets.MAX_AT_ONCE)
+        wait_for(lambda: subsets._free._value == subsets.MAX_AT_ONCE)
 
 
 def test_more_subsets_at_once_than_may_be_are_refused(world, ready):

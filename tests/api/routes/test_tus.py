@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 from tusclient.client import TusClient
 
-from api import resuming
+from api import pieces, resuming
 from api.upload_errors import OffsetConflict
 from pgd_core.errors import StorageUnavailable
 from pgd_core.store.engine import reading, writing
@@ -373,7 +373,7 @@ def test_a_file_that_is_not_what_was_announced_is_deleted(world):
 @pytest.fixture
 def url(url, monkeypatch):
     """A real socket; every byte is written as it comes, so that a test sees it."""
-    monkeypatch.setattr(resuming, "WRITE_BYTES", 1)
+    monkeypatch.setattr(pieces, "WRITE_BYTES", 1)
     return url
 
 
@@ -398,7 +398,7 @@ def test_of_two_who_write_at_once_the_second_is_refused(world, url):
 
 
 def test_who_falls_silent_does_not_hold_the_upload_for_long(world, url, monkeypatch):
-    monkeypatch.setattr(resuming, "SILENCE_S", 0.05)
+    monkeypatch.setattr(pieces, "SILENCE_S", 0.05)
     address = begun(world.http)
     with begin_piece(world, url, address, SIZE, CONTENT[:3000]):
         wait_for(lambda: offset_of(world.http, address) == 3000)

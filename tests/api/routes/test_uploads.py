@@ -6,11 +6,13 @@ import hashlib
 import json
 import socket
 import subprocess
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import structlog
 
+from api import pieces, receiving
 from api.downloads import repr_digest
 from tests.api.answers import problem_of
 from tests.worker.conftest import wait_for
@@ -141,6 +143,37 @@ def test_a_full_disk_is_told_and_nothing_is_kept(world, monkeypatch):
     monkeypatch.setattr(world.services.files, "put", full)
 
     problem_of(world.http.post("/v1/uploads", content=CONTENT), 507, "storage_full")
+    assert nothing_is_left(world)
+
+
+def test_a_disk_that_others_fill_meanwhile_stays_above_its_mark(world, monkeypatch):
+    monkeypatch.setattr(pieces, "WRITE_BYTES", 1000)
+    incoming = world.settings.data_folder / "incoming"
+
+    def usage(_folder):
+        written = sum(file.stat().st_size for file in incoming.glob("*"))
+        free = world.settings.min_free_bytes + 5500 - written
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(receiving.shutil, "disk_usage", usage)
+    body = (bytes(1000) for _ in range(50))
+
+    problem_of(world.http.post("/v1/uploads", content=body), 507, "storage_full")
+    assert nothing_is_left(world)
+
+
+def test_a_body_that_falls_silent_holds_nothing_for_long(world, url, monkeypatch):
+    monkeypatch.setattr(pieces, "SILENCE_S", 0.05)
+    host, port = url.removeprefix("http://").split(":")
+
+    with socket.create_connection((host, int(port)), timeout=30) as caller:
+        caller.sendall(
+            f"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {world.secret}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n".encode()
+        )
+        answer = caller.recv(10_000)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
     assert nothing_is_left(world)
 
 
