@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, false, func, literal, or_, select, true, union_all
+from sqlalchemy import (
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -120,7 +135,7 @@ def read_machines(
     """The living workers with what they run, and their troubles."""
     workers = select(
         WorkerRow.name,
-        WorkerRow.devices,
+        cast(WorkerRow.devices, Text).label("devices"),
         WorkerRow.state,
         WorkerRow.trouble,
         WorkerRow.unusable,
@@ -133,8 +148,8 @@ def read_machines(
     return machines, {row.name: row.trouble for row in rows if row.trouble}
 
 
-def _machine(row: Row[Any], running: Sequence[Running]) -> Machine:
-    devices = [Device(**device) for device in row.devices]
+def _machine(row: Any, running: Sequence[Running]) -> Machine:
+    devices = _devices(row.devices)
     return Machine(
         row.name,
         tuple(device for device in devices if device.slot not in row.unusable),
@@ -142,6 +157,17 @@ def _machine(row: Row[Any], running: Sequence[Running]) -> Machine:
         draining=row.state == WorkerState.DRAINING,
         out_of_use=tuple(device for device in devices if device.slot in row.unusable),
     )
+
+
+# Hundreds of rows a decision, and the same few texts again and again.
+@lru_cache(maxsize=1024)
+def _devices(text: str) -> tuple[Device, ...]:
+    return tuple(Device(**device) for device in json.loads(text))
+
+
+@lru_cache(maxsize=4096)
+def _slots(text: str) -> tuple[int, ...]:
+    return tuple(json.loads(text))
 
 
 def read_durations(session: Session, pool: str) -> dict[str, float]:
@@ -169,7 +195,7 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
         JobRow.team,
         JobRow.priority,
         JobRow.worker,
-        JobRow.slots,
+        cast(JobRow.slots, Text).label("slots"),
         JobRow.claimed_at,
         JobRow.progress["eta_s"].as_float().label("eta_s"),
         JobRow.progress["at"].as_string().label("told_at"),
@@ -188,7 +214,7 @@ def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -
             row.team,
             Priority(row.priority),
             row.worker or "",
-            tuple(row.slots),
+            _slots(row.slots),
             row.claimed_at,
             _ends_in_s(row, durations),
             stopping=row.stop_requested is not None,
