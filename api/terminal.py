@@ -103,14 +103,14 @@ def gains(result: Mapping[str, Any]) -> list[str]:
 
 
 def jobs_table(jobs: list[JobView]) -> Table:
-    """One job a row."""
-    table = Table("id", "kind", "name", "state", "done", "left", "created", box=None)
-    for column in table.columns:  # whole, on 80 columns too
-        column.no_wrap = column.header != "name"
+    """One job a row, whole on 80 columns but for its name."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("id", "kind", "state", "done", "left", "created", "name"):
+        table.add_column(head, no_wrap=head != "name")
     for job in jobs:
         state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
         made, done = clock(job.created_at), f"{job.done:.0%}"
-        table.add_row(job.id, job.kind, escape(job.name), state, done, _left(job), made)
+        table.add_row(job.id, job.kind, state, done, _left(job), made, escape(job.name))
     return table
 
 
