@@ -82,6 +82,16 @@ def gentle() -> None:
     end("stopped", "stopped")
 
 
+def gentle_by_signal() -> None:
+    """Runs until a signal asks it to stop, without a look at the file."""
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    report(1)
+    while not asked:
+        time.sleep(0.01)
+    end("stopped", "stopped")
+
+
 def gentle_once() -> None:
     """Stops gently the first time; succeeds when it finds that checkpoint."""
     if any((Path(folder) / "work" / "checkpoint").exists() for folder in RUN["earlier_attempts"]):

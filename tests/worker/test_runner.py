@@ -213,6 +213,83 @@ def test_a_shutdown_requeues_the_job_and_the_next_attempt_goes_on_from_its_check
     assert not list((world.attempts / job.id).glob("*/work"))
 
 
+class WhilePreparing:
+    """A library at which something happens before it answers."""
+
+    def __init__(self, library, happens):
+        self._library, self._happens = library, happens
+
+    def __getattr__(self, name):
+        return getattr(self._library, name)
+
+    def dataset(self, dataset_id):
+        self._happens()
+        return self._library.dataset(dataset_id)
+
+
+class Listening:
+    """A store that counts the heartbeats in which a request was told."""
+
+    def __init__(self, jobs):
+        self._jobs, self.told = jobs, 0
+
+    def __getattr__(self, name):
+        return getattr(self._jobs, name)
+
+    def heartbeat(self, *arguments):
+        orders = self._jobs.heartbeat(*arguments)
+        self.told += orders.stop is not None
+        return orders
+
+
+def assert_never_started(world, job, state, reason):
+    ended = world.jobs.get(job.id)
+    assert (ended.state, ended.reason, ended.failures) == (state, reason, 0)
+    assert "before its trainer was started" in ended.message
+    assert "started" not in [event.kind for event in world.jobs.events(job.id)]
+    assert not (world.attempts / job.id / "1" / "trainer.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("ask", "state", "reason"),
+    [("cancel", "cancelled", "cancelled_by_user"), ("pause", "paused", "paused_by_user")],
+)
+def test_a_request_that_is_heard_while_preparing_starts_no_trainer(world, ask, state, reason):
+    job = world.submit("gentle")
+    world.jobs = Listening(world.jobs)
+
+    def asked():
+        getattr(world.jobs, ask)(job.id)
+        wait_for(lambda: world.jobs.told >= 2)  # the first of them has reached the lease
+
+    world.library = WhilePreparing(world.library, asked)
+    world.runner().work()
+
+    assert_never_started(world, job, state, reason)
+
+
+def test_a_shutdown_while_preparing_starts_no_trainer(world):
+    job = world.submit("gentle")
+    world.library = WhilePreparing(world.library, lambda: runner.shut_down())
+    runner = world.runner()
+    runner.work()
+
+    assert_never_started(world, job, "queued", "stopped")
+
+
+def test_a_trainer_that_cannot_be_left_a_file_is_stopped_by_its_signal(world):
+    job = world.submit("gentle_by_signal")
+    thread = world.start(world.runner())
+    world.wait_until_training(job)
+    (world.attempts / job.id / "1" / "stop").symlink_to(world.folder / "none" / "there")
+    world.jobs.pause(job.id)
+    thread.join()
+
+    paused = world.jobs.get(job.id)
+    assert (paused.state, paused.reason) == ("paused", "paused_by_user")
+    assert paused.message.startswith("paused on request; none of its")
+
+
 def test_a_trainer_that_shows_no_life_is_stopped_and_its_job_tried_again(world):
     job = world.submit("gentle_once")
     world.runner(limits=Limits(stop_grace_s=10, poll_s=0.02, stall_s=0.5)).work()
@@ -294,31 +371,6 @@ def test_renewals_that_fail_for_a_moment_lose_nothing(world):
 
     assert store.get(job.id).state is JobState.SUCCEEDED
     assert len(store.progress_lines(job.id)) == 2
-
-
-class BrokenFiles:
-    """A file store on a full disk, once."""
-
-    def __init__(self, files):
-        self._files, self._broken = files, True
-
-    def __getattr__(self, name):
-        return getattr(self._files, name)
-
-    def put(self, key, source):
-        if self._broken:
-            self._broken = False
-            raise OSError(28, "No space left on device")
-        return self._files.put(key, source)
-
-
-def test_a_worker_s_own_trouble_is_tried_again(world):
-    world.files = BrokenFiles(world.files)
-    job = world.run("succeed")
-
-    assert (job.state, job.attempt, job.failures) == ("succeeded", 2, 1)
-    [requeued] = [event for event in world.jobs.events(job.id) if event.kind == "requeued"]
-    assert "No space left" in requeued.data["message"]
 
 
 def test_an_unknown_stored_spec_fails_as_invalid(world, monkeypatch):
