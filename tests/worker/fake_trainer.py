@@ -68,6 +68,14 @@ def diverge() -> None:
     end("failed", "diverged", "loss_cls is nan at iteration 1")
 
 
+def gpu_gone() -> None:
+    end("failed", "worker_trouble", "torch sees no GPU")
+
+
+def gpu_breaks() -> None:
+    end("failed", "gpu_fault", "CUDA error: unspecified launch failure")
+
+
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

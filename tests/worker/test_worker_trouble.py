@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -235,3 +236,43 @@ def test_a_job_that_goes_well_ends_the_row_of_troubles(world, monkeypatch):
     slots.rest("in trouble again")
     [words] = slots.troubles().values()
     assert "for 5 s; 1 in a row" in words
+
+
+@pytest.mark.parametrize(
+    ("does", "reason", "used_up"),
+    [("gpu_gone", "worker_trouble", 0), ("gpu_breaks", "gpu_fault", 1)],
+)
+def test_a_gpu_at_fault_rests_and_the_others_work_on(world, does, reason, used_up):
+    world.devices = tuple(Device(slot, "H100", f"GPU-{slot}", 80_000) for slot in range(3))
+    broken = world.submit(does)
+    runner, slots = with_slots(world)
+    runner._run_next()
+
+    assert ended(world, broken) == ("queued", reason, 1, used_up)
+    assert list(slots.troubles()) == [0]
+    assert world.jobs.get(broken.id).message in slots.troubles()[0]
+    world.jobs.cancel(broken.id)
+    fine = [world.submit("succeed") for _ in range(2)]
+    assert runner.work() == 2
+    claims = [
+        e.data["slots"] for job in fine for e in world.jobs.events(job.id) if e.kind == "claimed"
+    ]
+    assert claims == [[1], [1]]
+
+
+def test_a_job_that_breaks_each_gpu_fails_at_last(world):
+    world.devices = tuple(Device(slot, "H100", f"GPU-{slot}", 80_000) for slot in range(4))
+    job = world.submit("gpu_breaks")
+
+    assert world.runner().work() == 3
+    assert ended(world, job) == ("failed", "gpu_fault", 3, 3)
+
+
+@pytest.mark.parametrize(("uuid", "device"), [("GPU-0", "cuda"), ("MIG-0", "cuda"), ("", "cpu")])
+def test_a_trainer_is_told_what_its_slot_is_and_never_to_choose(world, uuid, device):
+    """With `auto` it would train on the processor for days where its GPU is gone."""
+    world.devices = (Device(0, "H100", uuid, 80_000),)
+    job = world.run("succeed")
+
+    run = json.loads((world.attempts / job.id / "1" / "run.json").read_text())
+    assert run["device"] == device
