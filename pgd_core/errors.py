@@ -22,6 +22,8 @@
         ├── TrainingDiverged    diverged
         ├── OutOfMemory         out_of_memory
         ├── DiskFull            disk_full: with room again the run can go on
+        ├── MachineUnusable     worker_trouble: the machine cannot work, whatever the job
+        ├── GpuFault            gpu_fault: CUDA broke off, which may be the GPU's fault or the job's
         ├── ProcessLost         worker_lost: one of the run's processes was killed
         ├── ExportFailed        export_failed
         └── StoppedBySignal     stopped: a checkpoint was written, the run can go on later
@@ -180,6 +182,18 @@ class DiskFull(RunFailed):
     """There is no room for what an attempt has to write."""
 
     code = "disk_full"
+
+
+class MachineUnusable(RunFailed):
+    """The machine cannot work, whatever the job: no GPU where there was one, or a broken one."""
+
+    code = "worker_trouble"
+
+
+class GpuFault(RunFailed):
+    """CUDA broke off, by a fault of the GPU or of what the job does on it."""
+
+    code = "gpu_fault"
 
 
 class ProcessLost(RunFailed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -56,7 +57,7 @@ def prepare(
     library: LibraryStore,
     files: FileStore,
     *,
-    device: Literal["auto", "cpu", "cuda"],
+    device: Literal["cpu", "cuda"],
     weights_folder: Path | None,
 ) -> Path:
     """A fresh folder with its run.json; DatasetUnusable or TeacherUnusable when there is none."""
@@ -81,15 +82,14 @@ def prepare(
     return folder
 
 
-def publish(folder: Path, claim: Claim, files: FileStore) -> list[Artifact]:
-    """Move an attempt's outputs into the file store."""
+def publish(folder: Path, claim: Claim, files: FileStore) -> Iterator[Artifact]:
+    """Move an attempt's outputs into the file store; broken off, another call moves the rest."""
     return publish_folder(folder / OUTPUTS_FOLDER, claim, files)
 
 
-def publish_folder(outputs: Path, claim: Claim, files: FileStore) -> list[Artifact]:
+def publish_folder(outputs: Path, claim: Claim, files: FileStore) -> Iterator[Artifact]:
     """Move the folder's files into the file store; a key of its own for each attempt."""
     found = sorted(outputs.iterdir()) if outputs.is_dir() else []
-    artifacts = []
     for path in found:
         if path.is_symlink() or not path.is_file() or not _NAME.fullmatch(path.name):
             log.warning("output_not_published", name=path.name)
@@ -97,10 +97,7 @@ def publish_folder(outputs: Path, claim: Claim, files: FileStore) -> list[Artifa
         key = f"{published(claim.job_id, claim.attempt)}/{path.name}"
         size, sha256 = files.put(key, path)
         media_type = _MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-        artifacts.append(
-            Artifact(claim.job_id, claim.attempt, path.name, size, sha256, key, media_type)
-        )
-    return artifacts
+        yield Artifact(claim.job_id, claim.attempt, path.name, size, sha256, key, media_type)
 
 
 def _spec(job: Job) -> JobSpec:

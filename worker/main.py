@@ -134,7 +134,6 @@ def runner_options(
         worker=worker.name,
         attempts=data / "attempts",
         pool=settings.pool,
-        device=cast(Device, settings.device),
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
@@ -151,7 +150,10 @@ def runner_options(
 def troubles(settings: Settings, free: Sequence[Slot]) -> Mapping[int, str]:
     """By slot, why nothing is to be put on it now: a disk that is nearly full, a stranger."""
     data = settings.data_folder.resolve()
-    no_room = lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes)
+    try:
+        no_room = lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes)
+    except OSError as error:  # a file server that is away, or a folder that is not ours
+        no_room = f"the data folder {data} cannot be used: {error}"
     return {device.slot: no_room for device in free} if no_room else strangers(free, ())
 
 

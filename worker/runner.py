@@ -9,25 +9,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 import structlog
 
 from pgd_core.errors import LeaseLost, PgdError
-from pgd_core.jobs.job import Artifact, Claim, Job, Reason
+from pgd_core.jobs.job import ENDINGS, Artifact, Claim, Job, Reason
 from pgd_core.jobs.machine import Device, Offer
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
 from worker.attempt import prepare, publish
 from worker.lease import LeaseKeeper
 from worker.processes import end_earlier
 from worker.slots import Slots
-from worker.supervisor import Limits, supervise
+from worker.supervisor import Limits, asked_to_stop, supervise
 from worker.sweep import tidy
-from worker.verdict import Verdict, verdict_of_error, verdict_of_exit
+from worker.verdict import (
+    Verdict,
+    may_pass,
+    verdict_before_start,
+    verdict_of_error,
+    verdict_of_exit,
+)
 
 TRAINER = ("-m", "pgd_core.training")  # of Python; or under torchrun
-# How long a finished attempt waits for a database that is down, before its work is given up.
-_FINISH_PATIENCE_S = 600.0
+# How long a finished attempt waits for a storage or a database that is down, before its work is
+# given up.
+_PATIENCE_S = 600.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -39,7 +48,6 @@ class RunnerOptions:
     worker: str  # its name, for people
     attempts: Path  # folder of the attempts' folders
     pool: str = "default"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     weights_folder: Path | None = None
     lease_s: float = 60.0
     heartbeat_s: float = 2.0
@@ -143,19 +151,29 @@ class Runner:
             lease_s=self._options.lease_s,
             heartbeat_s=self._options.heartbeat_s,
         ) as lease:
-            artifacts: list[Artifact] = []
-            try:
-                verdict, folder = self._train(job, claim, lease, devices)
-                if verdict.reason is Reason.COMPLETED:
-                    artifacts = publish(folder, claim, self._files)
-            except LeaseLost:
-                raise
-            except Exception as error:
-                if not isinstance(error, PgdError):
-                    log.exception("attempt_broke")
-                verdict = verdict_of_error(error)
+            verdict, artifacts = self._carry_out(job, claim, lease, devices)
             ended = self._finish(claim, lease, verdict, artifacts)
         self._tidy(ended)
+
+    def _carry_out(
+        self, job: Job, claim: Claim, lease: LeaseKeeper, devices: Sequence[Device]
+    ) -> tuple[Verdict, list[Artifact]]:
+        artifacts: list[Artifact] = []
+        in_doubt: Sequence[Device] | None = devices  # where the verdict puts the machine in doubt
+        try:
+            verdict, folder = self._train(job, claim, lease, devices)
+            if verdict.reason is Reason.COMPLETED:
+                artifacts = self._publish(folder, claim, lease)
+                self._slots.worked(devices)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if not isinstance(error, PgdError):
+                log.exception("attempt_broke")
+            verdict, in_doubt = verdict_of_error(error), None  # what all its devices share
+        if ENDINGS[verdict.reason].worker_rests:
+            self._slots.rest(verdict.message, in_doubt)
+        return verdict, artifacts
 
     def _train(
         self, job: Job, claim: Claim, lease: LeaseKeeper, devices: Sequence[Device]
@@ -169,9 +187,11 @@ class Runner:
             self._jobs,
             self._library,
             self._files,
-            device=options.device,
+            device="cuda" if any(device.uuid for device in devices) else "cpu",
             weights_folder=options.weights_folder,
         )
+        if cause := asked_to_stop(lease, self._shutting_down.is_set):
+            return verdict_before_start(cause), folder
         self._jobs.started(claim)
         ended = supervise(
             _command(options.trainer, len(devices)),
@@ -184,29 +204,46 @@ class Runner:
         )
         return verdict_of_exit(ended, folder), folder
 
+    def _publish(self, folder: Path, claim: Claim, lease: LeaseKeeper) -> list[Artifact]:
+        artifacts: list[Artifact] = []
+
+        def publish_the_rest() -> None:
+            for artifact in publish(folder, claim, self._files):
+                artifacts.append(artifact)  # one by one: a try that breaks off has made some
+
+        self._patiently(
+            publish_the_rest, "publish_failed", lambda: lease.lost or bool(lease.stop_requested)
+        )
+        return artifacts
+
     def _finish(
         self, claim: Claim, lease: LeaseKeeper, verdict: Verdict, artifacts: list[Artifact]
     ) -> Job:
-        deadline = time.monotonic() + _FINISH_PATIENCE_S
+        def finish() -> Job:
+            lease.renew()  # the last lines of progress
+            return self._jobs.finish(
+                claim, verdict.reason, verdict.message, result=verdict.result, artifacts=artifacts
+            )
+
+        job = self._patiently(finish, "finish_failed")
+        log.info("finished", state=job.state, reason=verdict.reason)
+        return job
+
+    def _patiently(
+        self, step: Callable[[], T], told: str, in_vain: Callable[[], bool] = lambda: False
+    ) -> T:
+        """What the step gives, tried again while it breaks for a reason that may pass."""
+        deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                lease.renew()  # the last lines of progress
-                job = self._jobs.finish(
-                    claim,
-                    verdict.reason,
-                    verdict.message,
-                    result=verdict.result,
-                    artifacts=artifacts,
-                )
-                log.info("finished", state=job.state, reason=verdict.reason)
-                return job
-            except PgdError:
-                raise
+                return step()
             except Exception as error:  # whatever a database or a network comes up with
-                log.warning("finish_failed", error=str(error))
-                if time.monotonic() > deadline or self._shutting_down.is_set():
+                if not may_pass(error):
                     raise
-                time.sleep(self._options.heartbeat_s / 4)
+                log.warning(told, error=str(error))
+                if time.monotonic() > deadline or self._shutting_down.is_set() or in_vain():
+                    raise
+            self._shutting_down.wait(self._options.heartbeat_s / 4)
 
     def _tidy(self, ended: Job) -> None:
         try:

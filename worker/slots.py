@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import structlog
 
 from pgd_core.jobs.machine import Device
+from worker.rest import Rests
 
 log = structlog.get_logger()
 
@@ -24,6 +25,7 @@ class Slots:
         """`unusable` says of free devices, by slot, why one cannot be used: a stranger's GPU."""
         self._devices = tuple(devices)
         self._unusable = unusable
+        self._rests = Rests()
         self._held: set[int] = set()
         self._lock = threading.Lock()
         self._claiming = threading.Lock()
@@ -37,7 +39,7 @@ class Slots:
     def usable(self) -> tuple[Device, ...]:
         """Devices that no job of ours holds, nor anybody else."""
         free = self.free()
-        troubles = self._unusable(free)
+        troubles = self._troubles(free)
         return tuple(device for device in free if device.slot not in troubles)
 
     def free(self) -> tuple[Device, ...]:
@@ -47,7 +49,17 @@ class Slots:
 
     def troubles(self) -> Mapping[int, str]:
         """Why free devices cannot be used, in words, by slot."""
-        return self._unusable(self.free())
+        return self._troubles(self.free())
+
+    def rest(self, why: str, devices: Sequence[Device] | None = None) -> None:
+        """Offer these devices, or all, for no job for a while: their machine is in trouble."""
+        slots = [device.slot for device in (self._devices if devices is None else devices)]
+        log.warning("rests", slots=slots, message=why)
+        self._rests.begin(slots, why)
+
+    def worked(self, devices: Sequence[Device]) -> None:
+        """A job succeeded on them."""
+        self._rests.end([device.slot for device in devices])
 
     def hold(self, slots: Sequence[int]) -> tuple[Device, ...]:
         """Take devices for a job."""
@@ -60,3 +72,7 @@ class Slots:
         """Give a job's devices back."""
         with self._lock:
             self._held -= {device.slot for device in devices}
+
+    def _troubles(self, free: Sequence[Device]) -> Mapping[int, str]:
+        resting = self._rests.troubles([device.slot for device in free])
+        return {**self._unusable(free), **resting}

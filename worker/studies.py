@@ -136,7 +136,8 @@ class StudyDriver:
         folder = Path(tempfile.mkdtemp(prefix="study-", dir=self._scratch))
         try:
             write_report(table, folder, title=study.name or "study")
-            return publish_folder(folder, Claim(study.id, study.attempt, ""), self._files)
+            claim = Claim(study.id, study.attempt, "")
+            return list(publish_folder(folder, claim, self._files))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -98,6 +99,13 @@ def supervise(
     return replace(ended, left=tuple(left))
 
 
+def asked_to_stop(lease: LeaseKeeper, shutting_down: Callable[[], bool]) -> StopCause | None:
+    """What a person, the queue or the worker's own shutdown asks of the attempt."""
+    if lease.stop_requested is not None:
+        return _CAUSES[lease.stop_requested]
+    return StopCause.SHUTDOWN if shutting_down() else None
+
+
 def log_end(folder: Path, lines: int = 20) -> str:
     """The last lines of the trainer's log."""
     try:
@@ -172,10 +180,8 @@ def _cause_to_stop(
     pulse: Pulse,
     shutting_down: Callable[[], bool],
 ) -> StopCause | None:
-    if lease.stop_requested is not None:
-        return _CAUSES[lease.stop_requested]
-    if shutting_down():
-        return StopCause.SHUTDOWN
+    if (asked := asked_to_stop(lease, shutting_down)) is not None:
+        return asked
     if limits.max_duration_s is not None and time.monotonic() - started_at > limits.max_duration_s:
         return StopCause.MAX_DURATION
     if limits.stall_s is not None and pulse.silent_s() > limits.stall_s:
@@ -203,6 +209,7 @@ class Pulse:
 
 
 def _ask_to_stop(process: subprocess.Popen[bytes], folder: Path) -> None:
-    (folder / STOP_FILE).touch()
+    with contextlib.suppress(OSError):  # a full disk: the signal says the same
+        (folder / STOP_FILE).touch()
     # To the trainer alone: its children are its own to stop, and it needs them for a checkpoint.
     process.send_signal(signal.SIGTERM)

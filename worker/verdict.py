@@ -35,6 +35,17 @@ _REASON_OF_CAUSE = {
     StopCause.STALLED: Reason.STALLED,
 }
 
+_ASKED = {
+    StopCause.CANCEL: "cancelled on request",
+    StopCause.PAUSE: "paused on request",
+    StopCause.PREEMPT: "gave its GPUs to a job of higher class",
+    StopCause.SHUTDOWN: "the worker shut down",
+    StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
+    StopCause.STALLED: "the trainer hung: it showed no sign of life for too long",
+}
+
+# Errors of a program, not of the machine that it runs on.
+_DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 _NEXT_TO_NO_ROOM_MIB = 1.0
 # In torchrun's report: the process that ended first. The others it has ended itself.
 _KILLED_ONE = re.compile(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", re.DOTALL)
@@ -65,18 +76,30 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
     return Verdict(Reason.INTERNAL_ERROR, f"{last_words}\n{log_end(folder)}")
 
 
+def verdict_before_start(cause: StopCause) -> Verdict:
+    """Of an attempt that was asked to stop before its trainer was started."""
+    return Verdict(_REASON_OF_CAUSE[cause], f"{_ASKED[cause]}, before its trainer was started")
+
+
 def verdict_of_error(error: Exception) -> Verdict:
     """Of an attempt that broke outside its trainer.
 
-    What is not one of our errors, such as a database that went away, says nothing about the job: it
-    is tried again like one whose worker was lost.
+    What is not one of our errors, such as a storage or a database that went away, says nothing
+    about the job: it is tried again, as often as it takes. A defect of ours may come with the job
+    each time, and so uses its attempts up.
     """
     if lacks_room(error):
         return Verdict(Reason.DISK_FULL, f"the worker's disk is full: {error}")
     if isinstance(error, PgdError):
         known = error.code in set(Reason)
         return Verdict(Reason(error.code) if known else Reason.INTERNAL_ERROR, error.message)
-    return Verdict(Reason.WORKER_LOST, f"the worker broke: {type(error).__name__}: {error}")
+    reason = Reason.WORKER_LOST if isinstance(error, _DEFECTS) else Reason.WORKER_TROUBLE
+    return Verdict(reason, f"the worker broke: {type(error).__name__}: {error}")
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same, done a little later, may succeed without anybody's help."""
+    return not (isinstance(error, (PgdError, *_DEFECTS)) or lacks_room(error))
 
 
 def _outcome(folder: Path) -> Outcome | None:
@@ -92,17 +115,9 @@ def _failed_by_itself(outcome: Outcome | None, cause: StopCause) -> bool:
 
 
 def _what_was_asked(cause: StopCause, outcome: Outcome | None) -> str:
-    asked = {
-        StopCause.CANCEL: "cancelled on request",
-        StopCause.PAUSE: "paused on request",
-        StopCause.PREEMPT: "gave its GPUs to a job of higher class",
-        StopCause.SHUTDOWN: "the worker shut down",
-        StopCause.MAX_DURATION: "stopped at the longest duration that this server allows",
-        StopCause.STALLED: "the trainer hung: it showed no sign of life for too long",
-    }[cause]
     if outcome is None:
-        return f"{asked}; the trainer ended without a last checkpoint"
-    return asked
+        return f"{_ASKED[cause]}; the trainer ended without a last checkpoint"
+    return _ASKED[cause]
 
 
 def _what_is_left(ended: Exit) -> str:

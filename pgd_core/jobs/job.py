@@ -64,6 +64,8 @@ class Reason(StrEnum):
     STOPPED = "stopped"  # the worker shuts down; a checkpoint was written
     PREEMPTED = "preempted"
     WORKER_LOST = "worker_lost"  # lease ran out, or the trainer died without a word
+    WORKER_TROUBLE = "worker_trouble"  # storage or database away, or no GPU: not the job's fault
+    GPU_FAULT = "gpu_fault"  # CUDA broke off: by the GPU's fault, or by the job's
     STALLED = "stalled"  # the trainer hung
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
@@ -96,6 +98,7 @@ class Ending:
 
     state: JobState  # QUEUED: try again, while attempts are left; FAILED when none is
     counts_as_attempt: bool = True  # whether it uses one of the job's attempts up
+    worker_rests: bool = False  # its machine is in doubt: it is to claim nothing for a while
 
 
 ENDINGS: dict[Reason, Ending] = {
@@ -105,9 +108,11 @@ ENDINGS: dict[Reason, Ending] = {
     Reason.STOPPED: Ending(JobState.QUEUED, counts_as_attempt=False),
     Reason.PREEMPTED: Ending(JobState.QUEUED, counts_as_attempt=False),
     Reason.WORKER_LOST: Ending(JobState.QUEUED),
+    Reason.WORKER_TROUBLE: Ending(JobState.QUEUED, counts_as_attempt=False, worker_rests=True),
+    Reason.GPU_FAULT: Ending(JobState.QUEUED, worker_rests=True),
     Reason.STALLED: Ending(JobState.QUEUED),
     Reason.OUT_OF_MEMORY: Ending(JobState.FAILED),
-    Reason.DISK_FULL: Ending(JobState.QUEUED),
+    Reason.DISK_FULL: Ending(JobState.QUEUED, worker_rests=True),
     Reason.BAD_DATASET: Ending(JobState.FAILED),
     Reason.BAD_TEACHER: Ending(JobState.FAILED),
     Reason.BAD_WEIGHTS: Ending(JobState.FAILED),

@@ -13,8 +13,9 @@ from mmdet.utils import register_all_modules
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from pgd_core.errors import DatasetUnusable, InvalidSpec, OutOfMemory, PgdError, ProcessLost
+from pgd_core.errors import DatasetUnusable, OutOfMemory, PgdError, ProcessLost
 from pgd_core.jobs.run import RunSpec
+from pgd_core.training.cuda_faults import cuda_fault, no_gpu
 from pgd_core.training.job import run_job
 
 _LOST_LOADER = re.compile(r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed|exited)")
@@ -30,13 +31,13 @@ _LOST_PEER = (  # of gloo, then of NCCL
 def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
     """`run_job`, under torchrun where RANK is set."""
     if run.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidSpec("device 'cuda' was asked for, but torch sees no GPU")
+        raise no_gpu()
     cv2.setNumThreads(0)  # the loaders' processes are the parallelism
     MMLogger.get_instance("pgd").setLevel("WARNING")  # or every initialised tensor is a line
     register_all_modules(init_default_scope=True)
-    if "RANK" in os.environ:
-        _join_processes()
     try:
+        if "RANK" in os.environ:
+            _join_processes()
         return run_job(run, folder)
     except DatasetUnusable as error:
         raise DatasetUnusable(_without_workers_traceback(error.message)) from error
@@ -59,6 +60,8 @@ def _in_our_words(error: Exception) -> PgdError | None:
             f"memory does not hold this batch ({told}); lower batch_size, raise accumulation, or "
             "use precision 'bf16'"
         )
+    if (fault := cuda_fault(error)) is not None:
+        return fault
     if _is_loss_of_a_loader(error):
         return ProcessLost(f"a process that reads pictures was lost; is memory short? ({told})")
     if dist.is_distributed() and any(words in str(error) for words in _LOST_PEER):

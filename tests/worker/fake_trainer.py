@@ -68,6 +68,14 @@ def diverge() -> None:
     end("failed", "diverged", "loss_cls is nan at iteration 1")
 
 
+def gpu_gone() -> None:
+    end("failed", "worker_trouble", "torch sees no GPU")
+
+
+def gpu_breaks() -> None:
+    end("failed", "gpu_fault", "CUDA error: unspecified launch failure")
+
+
 def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -79,6 +87,16 @@ def gentle() -> None:
         time.sleep(0.01)
     (FOLDER / "work").mkdir()
     (FOLDER / "work" / "checkpoint").write_text("state")
+    end("stopped", "stopped")
+
+
+def gentle_by_signal() -> None:
+    """Runs until a signal asks it to stop, without a look at the file."""
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    report(1)
+    while not asked:
+        time.sleep(0.01)
     end("stopped", "stopped")
 
 

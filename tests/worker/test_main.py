@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from pgd_core.jobs.machine import ONE_CPU_SLOT
+from pgd_core.settings import Settings
 from tests.servers import start_redis
 from tests.worker.conftest import FAKE_TRAINER, wait_for
+from worker.main import troubles
 from worker.processes import members
 from worker.queue import HintSender
 
@@ -23,6 +26,16 @@ settings = main.begin()
 with main.open_stores(settings) as stores:
     sys.exit(main.run(settings, stores, {FAKE_TRAINER!r}))
 """
+
+
+def test_a_data_folder_that_cannot_be_looked_at_is_a_trouble_in_words(tmp_path):
+    folder = tmp_path / ("x" * 300)  # no file system has such a name
+    settings = Settings(data_folder=folder, min_free_bytes=1)
+
+    told = troubles(settings, (ONE_CPU_SLOT,))
+
+    assert list(told) == [ONE_CPU_SLOT.slot]
+    assert "cannot be used: " in told[ONE_CPU_SLOT.slot]
 
 
 class WorkerProcess:

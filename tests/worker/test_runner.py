@@ -296,31 +296,6 @@ def test_renewals_that_fail_for_a_moment_lose_nothing(world):
     assert len(store.progress_lines(job.id)) == 2
 
 
-class BrokenFiles:
-    """A file store on a full disk, once."""
-
-    def __init__(self, files):
-        self._files, self._broken = files, True
-
-    def __getattr__(self, name):
-        return getattr(self._files, name)
-
-    def put(self, key, source):
-        if self._broken:
-            self._broken = False
-            raise OSError(28, "No space left on device")
-        return self._files.put(key, source)
-
-
-def test_a_worker_s_own_trouble_is_tried_again(world):
-    world.files = BrokenFiles(world.files)
-    job = world.run("succeed")
-
-    assert (job.state, job.attempt, job.failures) == ("succeeded", 2, 1)
-    [requeued] = [event for event in world.jobs.events(job.id) if event.kind == "requeued"]
-    assert "No space left" in requeued.data["message"]
-
-
 def test_an_unknown_stored_spec_fails_as_invalid(world, monkeypatch):
     job = world.submit("succeed")
     claim = world.jobs.claim

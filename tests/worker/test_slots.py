@@ -47,6 +47,20 @@ def test_of_devices_that_our_own_jobs_hold_nobody_asks():
     assert asked == [1]
 
 
+def test_devices_that_rest_are_free_but_not_usable_until_a_job_succeeds_on_them():
+    slots = Slots(DEVICES)
+    slots.rest("its GPU is broken", DEVICES[:1])
+    assert numbers(slots.usable()) == [1, 2]
+    [words] = slots.troubles().values()
+    assert words.startswith("its GPU is broken")
+
+    slots.rest("the storage is away")
+    assert slots.usable() == ()
+    assert numbers(slots.free()) == [0, 1, 2]
+    slots.worked(DEVICES[1:])
+    assert numbers(slots.usable()) == [1, 2]
+
+
 def test_no_device_is_held_twice():
     slots = Slots(DEVICES)
     slots.hold([1])

@@ -4,11 +4,11 @@ import errno
 
 import pytest
 
-from pgd_core.errors import DatasetUnusable, DiskFull, NotFound
+from pgd_core.errors import DatasetUnusable, DiskFull, NotFound, StorageUnavailable
 from pgd_core.jobs.run import NO_ROOM_EXIT, Outcome
 from worker import verdict
 from worker.supervisor import Exit, StopCause
-from worker.verdict import verdict_of_error, verdict_of_exit
+from worker.verdict import may_pass, verdict_of_error, verdict_of_exit
 
 
 def judge(folder, code, cause=None, outcome=None):
@@ -117,9 +117,31 @@ def test_half_an_outcome_is_none(tmp_path):
     assert verdict_of_exit(Exit(0, None), tmp_path).reason == "internal_error"
 
 
-def test_errors_of_ours_say_why_and_others_are_tried_again():
+def test_errors_of_ours_say_why_and_others_are_the_machine_s():
     assert verdict_of_error(DatasetUnusable("no pictures")).reason == "bad_dataset"
     assert verdict_of_error(NotFound("no file")).reason == "internal_error"
-    assert verdict_of_error(OSError("no such device")).reason == "worker_lost"
+    assert verdict_of_error(OSError("no such device")).reason == "worker_trouble"
+    assert verdict_of_error(StorageUnavailable("no bucket")).reason == "worker_trouble"
+    assert verdict_of_error(RuntimeError("can't start new thread")).reason == "worker_trouble"
     assert verdict_of_error(OSError(errno.ENOSPC, "full")).reason == "disk_full"
     assert verdict_of_error(DiskFull("full")).reason == "disk_full"
+
+
+@pytest.mark.parametrize("defect", [KeyError("model"), ValueError("no"), TypeError("no")])
+def test_a_defect_of_ours_uses_the_job_s_attempts_up(defect):
+    """It may come with this job each time, on every machine."""
+    assert verdict_of_error(defect).reason == "worker_lost"
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (StorageUnavailable("no bucket"), True),
+        (OSError(errno.EROFS, "read-only"), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (KeyError("model"), False),
+        (DatasetUnusable("no pictures"), False),
+    ],
+)
+def test_what_may_pass_is_no_full_disk_and_no_defect(error, passes):
+    assert may_pass(error) is passes

@@ -90,3 +90,25 @@ def test_publishing_without_room_ends_the_attempt_and_leaves_no_half_of_a_file(
     keys = [artifact.key for artifact in service.jobs.artifacts(job.id)]
     assert published == [disk / key for key in keys]
     assert worker.alive()
+
+
+def remount(worker: Process, folder: Path, how: str) -> None:
+    """Within the worker's own world of mounts."""
+    enter = ("nsenter", "--user", "--mount", "--preserve-credentials", f"--target={worker.pid}")
+    subprocess.run([*enter, "mount", "-o", f"remount,{how}", str(folder)], check=True)
+
+
+def test_a_data_folder_that_becomes_read_only_fails_no_job_and_the_queue_says_why(
+    service: Service,
+) -> None:
+    worker, _ = on_a_small_disk(service, "attempts")
+    [name] = [worker.name for worker in service.workers.workers()]
+    remount(worker, service.data / "attempts", "ro")
+    jobs = [service.submit(Plan(gate_at=0, tag=tag)) for tag in range(3)]
+    wait_for(lambda: "Read-only file system" in service.workers.worker(name).trouble)
+    remount(worker, service.data / "attempts", "rw")
+
+    ended = [check(service, job) for job in jobs]
+    assert [job.failures for job in ended] == [0, 0, 0]
+    requeued = [e for job in jobs for e in service.jobs.events(job.id) if e.kind == "requeued"]
+    assert {event.data["reason"] for event in requeued} == {"worker_trouble"}

@@ -58,6 +58,12 @@ LOST = {"attempt": 2, "reason": "worker_lost", "message": "worker-1 was\nsilent"
             "worker-1 ended attempt 2, preempted; it is queued again",
         ),
         (
+            "requeued",
+            "worker-1",
+            {"attempt": 2, "reason": "worker_trouble", "message": "the storage is away"},
+            "worker-1 ended attempt 2, worker trouble (the storage is away); it is queued again",
+        ),
+        (
             "failed",
             "worker-1",
             {"attempt": 1, "reason": "diverged", "message": "loss_cls is NaN"},

@@ -88,6 +88,16 @@ def test_a_stop_uses_no_attempt_up():
     assert (after.state, after.failures) == ("queued", 2)
 
 
+def test_a_worker_s_trouble_uses_no_attempt_up_however_often_it_comes():
+    after = aftermath(replace(RUNNING, failures=2, attempt=100), Reason.WORKER_TROUBLE)
+    assert (after.state, after.failures) == ("queued", 2)
+
+
+def test_a_machine_rests_after_what_may_be_its_own_fault():
+    rests = {reason for reason, ending in ENDINGS.items() if ending.worker_rests}
+    assert rests == {"worker_trouble", "gpu_fault", "disk_full"}
+
+
 def test_a_cancelled_job_is_never_queued_again():
     job = replace(RUNNING, stop_requested=StopRequest.CANCEL)
     for reason in (Reason.STOPPED, Reason.WORKER_LOST, Reason.PREEMPTED, Reason.PAUSED_BY_USER):

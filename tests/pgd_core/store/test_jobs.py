@@ -320,6 +320,8 @@ def test_a_job_cannot_succeed_before_it_started(jobs, spec):
         (Reason.OUT_OF_MEMORY, "failed", 1),
         (Reason.DIVERGED, "failed", 1),
         (Reason.WORKER_LOST, "queued", 1),
+        (Reason.WORKER_TROUBLE, "queued", 0),
+        (Reason.GPU_FAULT, "queued", 1),
         (Reason.STOPPED, "queued", 0),
         (Reason.PREEMPTED, "queued", 0),
         (Reason.PAUSED_BY_USER, "paused", 0),
