@@ -46,5 +46,7 @@ class SubmittedJob(JobView):
     """A job that was just queued, with what is worth knowing about its spec."""
 
     warnings: list[WarningView] = Field(
-        [], description="As `validate_only` answers them; only here, not kept with the job."
+        [],
+        description="As `validate_only` answers them; only here, not kept with the job. None once "
+        "what the job names was deleted.",
     )

@@ -155,12 +155,17 @@ def _check_made(job_id: str, jobs: JobStore, library: LibraryStore, dataset: Dat
     """That the job has made a detector of the data set's classes."""
     _check_id("/job", job_id)
     try:
-        made = graduate(_of_team(jobs.get(job_id), dataset.team), jobs, library)
+        job = _of_team(jobs.get(job_id), dataset.team)
     except NotFound as error:
-        message = f"team {dataset.team!r} has no job {job_id} with a detector; GET /v1/jobs"
+        message = f"team {dataset.team!r} has no job {job_id}; GET /v1/jobs lists them"
         raise _invalid("/job", message) from error
+    try:
+        made = graduate(job, jobs, library)
     except InvalidSpec as error:
         raise _invalid("/job", error.message) from error
+    except NotFound as error:
+        message = f"what job {job_id} was trained on or from is not known any more: {error.message}"
+        raise _invalid("/job", message) from error
     if made.classes != dataset.classes:
         raise _invalid(
             "/job",

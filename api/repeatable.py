@@ -6,7 +6,9 @@ time, by `Idempotent-Replayed: true`; another request with it is refused (422), 
 one while the first is being worked on (409). What was refused or failed is not kept.
 
 Not for answers that hold a secret, which would be kept, nor for uploads, whose bodies are not read
-at once. A job's submission has its own, in one transaction with the job.
+at once. A job's submission heeds the key itself, in one transaction with the job; a route that
+first looks for something else, which may be deleted later, is repeatable as well. What names
+`validate_only` is left to the submission: a check uses no key up.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from pgd_core.jobs.answers import Answer, AnswerStore, Known
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"
-_PARAMETER = {
+PARAMETER = {
     "name": HEADER,
     "in": "header",
     "required": False,
@@ -48,7 +50,7 @@ class Repeatable(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         if "POST" in (options.get("methods") or ()):
             extra = options.get("openapi_extra") or {}
-            named = [*extra.get("parameters", ()), _PARAMETER]
+            named = [*extra.get("parameters", ()), PARAMETER]
             options["openapi_extra"] = {**extra, "parameters": named}
             options["responses"] = {**problems(409), **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
@@ -59,6 +61,8 @@ class Repeatable(APIRoute):
         async def once(request: Request) -> Response:
             sent, caller = request.headers.get(HEADER), getattr(request.state, "caller", None)
             if request.method != "POST" or sent is None or not isinstance(caller, Caller):
+                return await handle(request)
+            if "validate_only" in request.query_params:
                 return await handle(request)
             if not re.fullmatch(KEY_PATTERN, sent):
                 raise _impossible(sent)

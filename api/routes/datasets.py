@@ -91,7 +91,8 @@ def delete_dataset(
     dataset_id: IdInUrl, services: ServicesDep, caller: Submitter, after_answer: BackgroundTasks
 ) -> Response:
     """Delete a data set, and of one that was sent its pictures too; what is in a folder of the
-    server's own stays. 409 while a job or a study that has not ended needs it.
+    server's own stays. 409 while a job or a study that has not ended needs it. What was trained on
+    it can still be exported, with another data set of its classes, and registered as a teacher.
     """
     dataset = visible_dataset(services, caller, dataset_id)
     caller.trail.details |= {"name": dataset.name, "version": dataset.version}

@@ -12,6 +12,7 @@ from api.checked import SubmittedJob
 from api.examples import JOB_EXAMPLES
 from api.job_views import view_of, views_of
 from api.openapi import problems
+from api.repeatable import PARAMETER
 from api.requests import IdInUrl, JobsQuery
 from api.schemas import JobView, Page, page_of
 from api.services import ServicesDep
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     status_code=202,
     response_model=SubmittedJob,
     responses={**CHECKED, **problems(400, 403, 409, 413)},
+    openapi_extra={"parameters": [PARAMETER]},
 )
 def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)],

@@ -12,6 +12,7 @@ from api.checked import SubmittedJob
 from api.model_examples import EXPORT_EXAMPLES, MODEL_CHANGE_EXAMPLES
 from api.model_views import ExportOptions, ModelChange, ModelsQuery, ModelView
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl
 from api.schemas import Page, page_of
 from api.services import ServicesDep
@@ -20,7 +21,7 @@ from api.visible import visible_model
 from pgd_core.jobs.models import Model
 from pgd_core.jobs.spec import ExportJob
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Repeatable)
 
 
 @router.get("", responses=problems(403))

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from api.caller import Submitter
 from api.checked import SubmittedJob
 from api.openapi import problems
+from api.repeatable import Repeatable
 from api.requests import IdInUrl
 from api.schemas import TeacherView
 from api.services import ServicesDep
@@ -21,7 +22,7 @@ from pgd_core.jobs.declared import confirmed
 from pgd_core.jobs.job import CheckState, Teacher
 from pgd_core.jobs.spec import DetectorSpec
 
-router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
+router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=Repeatable)
 
 
 @router.post(

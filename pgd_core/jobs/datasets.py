@@ -59,4 +59,10 @@ class DatasetStore(Protocol):
         classes: Sequence[str],
     ) -> None: ...
     def delete_dataset(self, dataset_id: str) -> Dataset:
-        """What it was; Conflict while a job that has not ended needs it."""
+        """What it was; Conflict while a job that has not ended needs it.
+
+        Of the deleted stays what ended jobs need of it: `dataset_classes` goes on to answer.
+        """
+
+    def dataset_classes(self, dataset_id: str) -> tuple[str, ...]:
+        """In the head's order, of a deleted one too."""

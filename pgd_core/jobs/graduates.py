@@ -33,7 +33,7 @@ def graduate(job: Job, jobs: JobStore, library: LibraryStore) -> Graduate:
         raise NotReady(f"job {job.id} is {job.state}; its detector exists once it has succeeded")
     return Graduate(
         model=_model(spec, library),
-        classes=library.dataset(spec.dataset).classes,
+        classes=library.dataset_classes(spec.dataset),
         weights=_weights(job, jobs, WEIGHTS[spec.kind]),
     )
 

@@ -62,7 +62,13 @@ class JobStore(Protocol):
     ) -> Job:
         """Job and event in one transaction. From the same caller within a day, the same key, spec
         and placement: the first job again; the same key with another spec or placement: Conflict.
-        NotFound for the team, QuotaExceeded over its limits."""
+        NotFound for the team, QuotaExceeded over its limits, InvalidSpec for a data set or teacher
+        that was deleted: none that the spec names can be until the job ends."""
+
+    def submitted_before(
+        self, spec: JobSpec, placement: Placement, *, idempotency_key: str | None, caller: str = ""
+    ) -> Job | None:
+        """The job that `submit` would answer again; Conflict as there."""
 
     def get(self, job_id: str) -> Job: ...
     def list(
@@ -100,7 +106,8 @@ class JobStore(Protocol):
 
     def retry(self, job_id: str, *, by: str = "") -> Job:
         """Failed or cancelled: queued again with all its attempts, going on from the newest
-        checkpoint; a study asks for what failed anew."""
+        checkpoint; a study asks for what failed anew. IllegalMove once its data set or a teacher
+        that it names was deleted."""
 
     def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
@@ -259,7 +266,8 @@ class StudyStore(Protocol):
     def adopt(self, study_id: str, key: str, spec: JobSpec) -> Job:
         """The study's job of that key: the one it has, else its team's of the same spec that
         succeeded or still may, else a new one. Conflict once the study has ended or is to be
-        cancelled."""
+        cancelled, and where the new one's teacher was deleted just now; InvalidSpec where what the
+        study itself names was."""
 
     def tell(self, study_id: str, progress: Mapping[str, Any]) -> None:
         """How far it is, in the words of a `ProgressLine`."""

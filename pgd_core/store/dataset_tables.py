@@ -40,6 +40,20 @@ class DatasetRow(Base):
     team: Mapped[str] = mapped_column(String(64), server_default=DEFAULT_TEAM)
 
 
+class FormerDatasetRow(Base):
+    """A data set that was deleted: what was trained on it still has its classes."""
+
+    __tablename__ = "former_datasets"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int]
+    team: Mapped[str] = mapped_column(String(64))
+    classes: Mapped[list[str]]
+    sha256: Mapped[str] = mapped_column(String(64))
+    deleted_at: Mapped[datetime]
+
+
 class DatasetVersionRow(Base):
     """The last version that a team's name was given; deleted ones do not come again."""
 

@@ -14,7 +14,7 @@ from pgd_core.errors import Conflict, IllegalMove, NotFound
 from pgd_core.jobs.datasets import Parts
 from pgd_core.jobs.job import FINAL_STATES, CheckState, Dataset, JobState
 from pgd_core.jobs.teams import DEFAULT_TEAM
-from pgd_core.store.dataset_tables import DatasetRow, DatasetVersionRow
+from pgd_core.store.dataset_tables import DatasetRow, DatasetVersionRow, FormerDatasetRow
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import storable
 from pgd_core.store.tables import JobRow, UploadRow
@@ -141,8 +141,26 @@ class DatasetRecords:
                     f"{', '.join(jobs[:_SHOWN_JOBS])}{more}; cancel them, or wait for them, first"
                 )
             deleted = dataset_of(row)
+            session.add(
+                FormerDatasetRow(
+                    id=row.id,
+                    name=row.name,
+                    version=row.version,
+                    team=row.team,
+                    classes=row.classes,
+                    sha256=row.sha256,
+                    deleted_at=database_now(),
+                )
+            )
             session.delete(row)
             return deleted
+
+    def dataset_classes(self, dataset_id: str) -> tuple[str, ...]:
+        with reading(self._engine) as session:
+            row = session.get(DatasetRow, dataset_id) or session.get(FormerDatasetRow, dataset_id)
+            if row is None:
+                raise NotFound(f"no data set {dataset_id}")
+            return tuple(row.classes)
 
 
 def _existing(session: Session, dataset_id: str, *, for_update: bool = False) -> DatasetRow:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
-from pgd_core.errors import IllegalMove, QuotaExceeded
+from pgd_core.errors import IllegalMove, InvalidSpec, QuotaExceeded
 from pgd_core.jobs.job import (
     LEASED_STATES,
     STRENGTH,
@@ -26,6 +26,7 @@ from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import JobHistory
 from pgd_core.store.idempotency import asked_before, forget_old, request_key, request_sha256
 from pgd_core.store.moves import add_event, locked_job, move
+from pgd_core.store.named import deleted_of, refuse_deleted
 from pgd_core.store.rows import job_of
 from pgd_core.store.tables import JobRow, StudyChildRow
 from pgd_core.store.teams import locked_team
@@ -54,6 +55,7 @@ class JobRequests(JobHistory):
                 if key is not None:
                     forget_old(session, key)
                 check_quota(session, placement)
+                refuse_deleted(session, spec.model_dump(mode="json"))
                 return insert_job(
                     session,
                     spec,
@@ -62,13 +64,25 @@ class JobRequests(JobHistory):
                     idempotency_key=key,
                     by=by,
                 )
-        except (IntegrityError, QuotaExceeded):
-            before = None if key is None else self._submitted_before(key, spec, placement)
+        except (IntegrityError, InvalidSpec, QuotaExceeded):
+            before = self.submitted_before(
+                spec, placement, idempotency_key=idempotency_key, caller=caller
+            )
             if before is None:
                 raise
             return before
 
-    def _submitted_before(self, key: str, spec: JobSpec, placement: Placement) -> Job | None:
+    def submitted_before(
+        self,
+        spec: JobSpec,
+        placement: Placement,
+        *,
+        idempotency_key: str | None,
+        caller: str = "",
+    ) -> Job | None:
+        if idempotency_key is None:
+            return None
+        key = request_key(caller, idempotency_key)
         with reading(self._engine) as session:
             row = asked_before(session, key, _asked(spec, placement))
             return None if row is None else job_of(row)
@@ -115,6 +129,7 @@ class JobRequests(JobHistory):
                     f"job {job_id} is {job.state}; only one that failed or was cancelled is retried"
                 )
             check_quota(session, job.placement)
+            _refuse_without_its_things(session, job)
             if job.kind == "study":
                 _forget_bad_children(session, job_id)
             again = move(
@@ -259,6 +274,13 @@ def _changes(old: Placement, new: Placement) -> dict[str, tuple[Any, Any]]:
 def _refuse_study(job: Job, verb: str) -> None:
     if job.kind == "study":
         raise IllegalMove(f"a study cannot be {verb}; its jobs can: see its children")
+
+
+def _refuse_without_its_things(session: Session, job: Job) -> None:
+    gone = deleted_of(session, job.spec)
+    if gone:
+        why = "; ".join(problem.message for problem in gone)
+        raise IllegalMove(f"job {job.id} cannot be tried again: {why}; submit it anew with another")
 
 
 def _forget_bad_children(session: Session, study_id: str) -> None:

@@ -21,6 +21,7 @@ from pgd_core.jobs.job import (
 from pgd_core.jobs.spec import JobSpec
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.moves import add_event, end_attempt, locked_job, move
+from pgd_core.store.named import deleted_of, refuse_deleted
 from pgd_core.store.requests import check_quota, insert_job, spec_sha256
 from pgd_core.store.rows import job_of, storable
 from pgd_core.store.tables import JobRow, StudyChildRow
@@ -74,6 +75,7 @@ class SqlStudyStore:
             found = _like(session, spec, study.team)
             if found is None:
                 check_quota(session, study.placement)
+                _refuse_deleted(session, study, spec)
             child = found or insert_job(
                 session,
                 spec,
@@ -130,6 +132,14 @@ class SqlStudyStore:
         )
         with reading(self._engine) as session:
             return [job_of(row) for row in session.scalars(query)]
+
+
+def _refuse_deleted(session: Session, study: Job, spec: JobSpec) -> None:
+    """A teacher that the study made is registered anew in its next step; nothing else is."""
+    refuse_deleted(session, study.spec)
+    gone = deleted_of(session, spec.model_dump(mode="json"))
+    if gone:
+        raise Conflict("; ".join(problem.message for problem in gone))
 
 
 def _like(session: Session, spec: JobSpec, team: str) -> Job | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, Text, cast, select, update
@@ -12,6 +12,7 @@ from pgd_core.errors import IllegalMove, InUse, NotFound
 from pgd_core.jobs.job import FINAL_STATES, CheckState, Teacher
 from pgd_core.jobs.spec import DetectorSpec
 from pgd_core.store.engine import reading, writing
+from pgd_core.store.named import teachers_in
 from pgd_core.store.rows import teacher_of
 from pgd_core.store.tables import JobRow, TeacherRow
 from pgd_core.store.teacher_tables import FormerTeacherRow
@@ -94,10 +95,5 @@ def _living_jobs(session: Session, teacher_id: str) -> Iterator[str]:
         .order_by(JobRow.id)
     )
     for job_id, state, spec in session.execute(query):
-        if teacher_id in _teachers(spec):
+        if teacher_id in teachers_in(spec).values():
             yield f"job {job_id} ({state})"
-
-
-def _teachers(spec: Mapping[str, Any]) -> list[object]:
-    """The ids that a job's spec names; a study's may be models to train, too."""
-    return [spec.get("teacher"), *spec.get("teachers", {}).values()]

@@ -119,7 +119,6 @@ def test_the_document_names_the_header_wherever_it_is_heeded(world):
     assert without == {
         "/v1/keys",
         "/v1/models/{model_id}:predict",
-        "/v1/teachers/{teacher_id}:confirm",
         "/v1/uploads",
         "/v1/uploads/tus",
         "/v1/webhooks",

@@ -88,6 +88,21 @@ def test_a_job_s_student_is_exported_with_the_job_s_input(world):
     assert run.input == SMALL
 
 
+def test_a_student_outlives_the_data_set_and_the_teacher_that_it_was_made_from(world):
+    teacher = registered(world, teacher_job(world))
+    first, student = world.dataset, BackboneSpec(name="mobilenet_v2")
+    spec = DistillJob(kind="distill", dataset=first, teacher=teacher.id, student=student)
+    job = finished(world, spec, "student.safetensors")
+    world.library.delete_dataset(first)
+    world.library.delete_teacher(teacher.id)
+    world.dataset = world.add_dataset()
+
+    run = run_of(world, job=job.id)
+
+    assert run.teacher.classes == ("0", "1")
+    assert (run.teacher.model.detector, run.teacher.model.backbone.name) == ("gfl", "mobilenet_v2")
+
+
 def test_a_registered_detector_is_exported_with_the_input_of_the_job_that_made_it(world):
     run = run_of(world, teacher=registered(world, teacher_job(world)).id)
     assert run.teacher.weights.read_bytes() == b"detector.safetensors"

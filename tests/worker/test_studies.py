@@ -5,12 +5,15 @@ import json
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from pgd_core.jobs.job import Artifact, Job, JobState, Reason
 from pgd_core.jobs.machine import Offer, PlacementChange
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import DetectorSpec, StudyJob
 from pgd_core.store import SqlStudyStore, SqlTeamStore
+from pgd_core.store.engine import writing
+from pgd_core.store.tables import JobRow
 from worker.studies import StudyDriver
 
 MINUTE = timedelta(minutes=1)
@@ -199,3 +202,43 @@ def test_a_study_whose_teacher_is_gone_fails_in_words(study_world):
     study_world.driver.advance_all()
     ended = study_world.jobs.get(study.id)
     assert (ended.state, ended.message) == (JobState.FAILED, "no teacher gone")
+
+
+def test_a_teacher_that_is_deleted_as_its_study_goes_on_is_registered_again(
+    study_world, monkeypatch
+):
+    library = study_world.world.library
+    study = study_world.submit()
+    study_world.driver.advance_all()
+    study_world.work(Reason.COMPLETED)
+    add = library.add_teacher
+
+    def deleted_at_once(*arguments, **named):
+        teacher = add(*arguments, **named)
+        library.delete_teacher(teacher.id)
+        return teacher
+
+    monkeypatch.setattr(library, "add_teacher", deleted_at_once)
+    study_world.driver.advance_all()
+    assert (study_world.queued(), study_world.jobs.get(study.id).state) == ([], "running")
+
+    monkeypatch.undo()
+    study_world.driver.advance_all()
+    assert len(study_world.queued()) == 3
+    assert len(library.teachers()) == 1
+
+
+def test_a_study_without_its_data_set_fails_in_words(study_world):
+    world, teacher = study_world.world, study_world.teacher()
+    study = study_world.submit(teachers={"fcos": teacher})
+    with writing(world.engine) as session:
+        session.execute(update(JobRow).values(state=JobState.CANCELLED))
+    world.library.delete_dataset(world.dataset)
+    with writing(world.engine) as session:
+        session.execute(update(JobRow).values(state=JobState.QUEUED))
+
+    study_world.driver.advance_all()
+
+    ended = study_world.jobs.get(study.id)
+    assert ended.state is JobState.FAILED
+    assert "data set 'digits' version 1" in ended.message

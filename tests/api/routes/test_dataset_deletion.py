@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+from pgd_core.jobs.job import Reason
 from tests.api.answers import problem_of
+from tests.api.registered import model_of
 from tests.api.sent_datasets import checked, coco_files, send, zipped
 
 
@@ -114,3 +116,33 @@ def test_the_same_content_again_says_so_and_is_the_next_version(world):
     assert [shown[each]["version"] for each in (first, second, other)] == [1, 2, 3]
     assert [shown[each]["same_as"] for each in (first, second, other)] == [None, first, None]
     assert shown[first]["sha256"] == shown[second]["sha256"] != shown[other]["sha256"]
+
+
+def test_what_was_trained_on_it_is_still_exported_and_registered(world):
+    model = model_of(world)
+    other, strange = world.dataset(), world.dataset(classes=("bird",))
+    assert world.http.delete(f"/v1/datasets/{model['dataset_id']}").status_code == 204
+
+    def export(**body):
+        return world.http.post(f"/v1/models/{model['id']}:export", json=body)
+
+    assert export(dataset=other).status_code == 202
+    problem = problem_of(export(dataset=strange), 422, "invalid_spec")
+    assert "knows 2 classes ('cat', 'dog')" in problem["detail"]
+    (error,) = problem_of(export(), 422, "invalid_spec")["errors"]
+    assert (error["pointer"], model["dataset_id"] in error["detail"]) == ("/dataset", True)
+    asked = {"name": "big", "source": {"job": model["job_id"]}}
+    teacher = world.http.post("/v1/teachers", json=asked)
+    assert (teacher.status_code, teacher.json()["classes"]) == (202, ["cat", "dog"])
+
+
+def test_a_job_that_failed_is_not_tried_again_without_it(world):
+    job, claim = world.running()
+    world.services.jobs.finish(claim, Reason.DIVERGED)
+    url = f"/v1/datasets/{job.spec['dataset']}"
+    assert world.http.delete(url).status_code == 204
+
+    problem = problem_of(world.http.post(f"/v1/jobs/{job.id}:retry"), 409, "illegal_move")
+
+    assert "data set 'digits' version 1" in problem["detail"]
+    assert world.http.get(f"/v1/jobs/{job.id}").json()["state"] == "failed"

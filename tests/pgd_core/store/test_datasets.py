@@ -137,6 +137,17 @@ def test_what_is_deleted_is_gone(library):
         library.dataset_unpacked(dataset_id, PARTS)
 
 
+def test_of_a_deleted_one_the_classes_stay_known(library):
+    dataset_id = ready(library)
+    assert library.dataset_classes(dataset_id) == ("0",)
+
+    library.delete_dataset(dataset_id)
+
+    assert library.dataset_classes(dataset_id) == ("0",)
+    with pytest.raises(NotFound, match="no data set none"):
+        library.dataset_classes("none")
+
+
 def test_a_data_set_stays_while_a_job_that_has_not_ended_needs_it(library, jobs, spec):
     dataset_id, other = ready(library), ready(library)
     queued = jobs.submit(spec.model_copy(update={"dataset": dataset_id}))

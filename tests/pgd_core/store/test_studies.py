@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
-from pgd_core.errors import Conflict
+from pgd_core.errors import Conflict, InvalidSpec
 from pgd_core.jobs.job import JobState, Reason
 from pgd_core.jobs.machine import Offer, Placement, Priority
-from pgd_core.jobs.spec import StudyJob
+from pgd_core.jobs.spec import DistillJob, StudyJob
 from pgd_core.store import SqlStudyStore, SqlTeamStore
+from pgd_core.store.engine import writing
+from pgd_core.store.tables import JobRow
 
 MINUTE = timedelta(minutes=1)
 
@@ -101,6 +104,42 @@ def test_a_study_that_is_to_be_cancelled_takes_no_more_jobs(jobs, studies, study
         studies.adopt(study.id, "a", spec)
     assert studies.end(study.id, Reason.CANCELLED_BY_USER).state is JobState.CANCELLED
     assert studies.active() == []
+
+
+def distill(teacher_id):
+    student = {"name": "mobilenet_v2"}
+    return DistillJob(kind="distill", dataset="d", teacher=teacher_id, student=student)
+
+
+def test_a_job_whose_own_teacher_was_deleted_just_now_is_asked_for_again_later(
+    jobs, studies, study, library, model
+):
+    teacher = library.add_teacher("made", model, ("0",), key="k")
+    library.delete_teacher(teacher.id)
+
+    with pytest.raises(Conflict, match=f"teacher 'made' .{teacher.id}. was deleted"):
+        studies.adopt(study.id, "a", distill(teacher.id))
+
+    assert studies.children(study.id) == {}
+    assert len(jobs.list()) == 1
+
+
+def test_a_study_that_names_what_was_deleted_before_anybody_asked_gets_no_job(
+    jobs, studies, engine, library, model
+):
+    teacher = library.add_teacher("big", model, ("0",), key="k").id
+    named = {"teachers": {"fcos": teacher}, "student": {"name": "resnet18"}}
+    study = studies.begin(jobs.submit(StudyJob(kind="study", dataset="d", **named)).id)
+    with writing(engine) as session:
+        session.execute(update(JobRow).values(state=JobState.CANCELLED))
+    library.delete_teacher(teacher)
+    with writing(engine) as session:
+        session.execute(update(JobRow).values(state=JobState.RUNNING))
+
+    with pytest.raises(InvalidSpec, match="teacher 'big'"):
+        studies.adopt(study.id, "a", distill(teacher))
+
+    assert studies.children(study.id) == {}
 
 
 def test_a_job_that_another_study_needs_is_not_cancelled_with_this_one(
