@@ -1,6 +1,7 @@
 """Checks of registered data sets and teachers, each in a process that can lose nothing.
 
 A check that was interrupted is done again: what it checks stays `checking` until it has answered.
+One whose data set or teacher is deleted meanwhile ends at once, and leaves nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from pgd_core.jobs.datasets import DATASETS_FOLDER, contact_sheet_key
 from pgd_core.jobs.job import Dataset, Teacher
 from pgd_core.jobs.protocols import FileStore, LibraryStore
 from pgd_core.jobs.recognised import TeacherAnswer
-from worker.check_progress import telling
+from worker.check_progress import telling, watching
 from worker.confine import CheckLimits, Interrupted, run_confined
 from worker.dataset_sources import DatasetSources, NotNow
+from worker.turns import Thing, Turns
 
 DATASET_CHECK = (sys.executable, "-m", "pgd_core.datasets", "check")
 TEACHER_CHECK = (sys.executable, "-m", "pgd_core.training.teacher_check")
@@ -59,6 +61,7 @@ class Checker:
         self._dataset_check, self._teacher_check = dataset_check, teacher_check
         self._dataset_limits, self._teacher_limits = dataset_limits, teacher_limits
         self._stop = threading.Event()
+        self._turns = Turns()
         self._waiting: set[str] = set()  # ids of those that were told to wait
 
     def stop(self) -> None:
@@ -66,34 +69,53 @@ class Checker:
         self._stop.set()
 
     def check_all(self) -> None:
-        """Check all that waits now; one that breaks does not hold up the others."""
-        waiting: list[Dataset | Teacher] = [
-            *self._library.datasets_to_check(),
-            *self._library.teachers_to_check(),
-        ]
-        for thing in waiting:
-            if self._stop.is_set():
+        """Check until nothing waits, each team in turn, what comes meanwhile too.
+
+        What waits is looked up anew for each. One that cannot be checked now, or whose check
+        breaks, holds up no other: it has its next turn once another was checked.
+        """
+        tried: set[str] = set()
+        while not self._stop.is_set():
+            thing = self._turns.take(self._waiting_now(), but=tried)
+            if thing is None:
                 return
             with structlog.contextvars.bound_contextvars(checked=thing.id, name=thing.name):
-                try:
-                    self._check(thing)
-                except Interrupted:
-                    return
-                except NotNow as error:
-                    self._wait(thing, str(error))
-                except (Conflict, NotFound) as error:  # another reconciler was faster
-                    log.warning("check_not_recorded", message=error.message)
-                except Exception:  # the next round does it again
-                    log.exception("check_broke")
+                if self._came_to_an_end(thing):
+                    tried.clear()
+                else:
+                    tried.add(thing.id)
 
-    def _wait(self, thing: Dataset | Teacher, why: str) -> None:
-        """Told once: the next round, in a second, may have to say the same."""
+    def _waiting_now(self) -> list[Thing]:
+        return [*self._library.teachers_to_check(), *self._library.datasets_to_check()]
+
+    def _came_to_an_end(self, thing: Thing) -> bool:
+        """Whether its check did; every way in which it does not is told."""
+        try:
+            self._check(thing)
+        except Interrupted:
+            return False
+        except NotNow as error:
+            self._wait(thing, str(error))
+            return False
+        except NotFound:  # deleted meanwhile
+            log.info("check_dropped")
+            return False
+        except Conflict as error:  # another reconciler was faster
+            log.warning("check_not_recorded", message=error.message)
+            return False
+        except Exception:  # a later turn does it again
+            log.exception("check_broke")
+            return False
+        return True
+
+    def _wait(self, thing: Thing, why: str) -> None:
+        """Told once: its next turn, in a second, may have to say the same."""
         if thing.id not in self._waiting:
             self._waiting.add(thing.id)
             log.warning("check_waits", message=why)
             self._library.dataset_told(thing.id, {"stage": f"waiting: {why}"})
 
-    def _check(self, thing: Dataset | Teacher) -> None:
+    def _check(self, thing: Thing) -> None:
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self._scratch))
         try:
@@ -105,6 +127,14 @@ class Checker:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _bring_in_and_check(self, dataset: Dataset, folder: Path) -> None:
+        try:
+            self._bring_in_or_check(dataset, folder)
+        except NotFound:  # deleted meanwhile
+            self._sources.forget(dataset)
+            self._files.delete(contact_sheet_key(dataset.id))
+            raise
+
+    def _bring_in_or_check(self, dataset: Dataset, folder: Path) -> None:
         if dataset.train_annotations:
             self._check_dataset(dataset, folder)
             return
@@ -144,18 +174,13 @@ class Checker:
 
     def _record_dataset(self, dataset: Dataset, report: dict[str, Any]) -> None:
         usable = report.get("usable") is True
-        try:
-            self._library.dataset_checked(
-                dataset.id,
-                usable=usable,
-                report=report,
-                sha256=str(report.get("sha256") or ""),
-                classes=[str(name) for name in report.get("classes") or ()],
-            )
-        except NotFound:  # deleted meanwhile
-            self._sources.forget(dataset)
-            self._files.delete(contact_sheet_key(dataset.id))
-            raise
+        self._library.dataset_checked(
+            dataset.id,
+            usable=usable,
+            report=report,
+            sha256=str(report.get("sha256") or ""),
+            classes=[str(name) for name in report.get("classes") or ()],
+        )
         if not usable:
             self._sources.forget(dataset)
         log.info("dataset_checked", usable=usable)
@@ -185,7 +210,7 @@ class Checker:
             folder,
             f"check/{teacher.id}",
             self._teacher_limits,
-            self._stop.is_set,
+            watching(lambda: self._library.teacher(teacher.id), self._stop.is_set),
             answer=out / "check.json",
         )
         self._record_teacher(teacher, out, problem)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from worker.processes import end_members, marks
 
@@ -52,6 +53,7 @@ def run_confined(
     In a session of its own, without network where the platform lets us, with limits on time,
     memory and files, and with nothing of it left at the end.
     """
+    marker = f"{marker}/{uuid4().hex}"  # another process may be at the same thing: not to be ended
     log_path = folder / "check.log"
     with log_path.open("wb") as output:
         process = subprocess.Popen(

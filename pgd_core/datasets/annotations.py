@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 from pgd_core.datasets.boxes import ImageRow, checked_area, checked_box, size_name
 from pgd_core.datasets.fields import ID_WANTED, is_id, wrong_field
-from pgd_core.datasets.pictures import PictureFacts
+from pgd_core.datasets.pictures import PictureFacts, plain_name
 from pgd_core.datasets.report import (
     OBJECTS_EDGES,
     SIDE_EDGES,
@@ -200,7 +200,7 @@ def _read_image(split: Split, pointer: str, row: dict[str, Any], findings: Findi
             right = False
     if right:
         split.images[row["id"]] = ImageRow(
-            row["id"], pointer, row["file_name"], row["width"], row["height"]
+            row["id"], pointer, plain_name(row["file_name"]), row["width"], row["height"]
         )
 
 

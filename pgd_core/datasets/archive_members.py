@@ -21,7 +21,7 @@ from pgd_core.datasets.report import shown
 from pgd_core.errors import DatasetUnusable
 
 CHUNK = 2**20
-HEADER_BYTES = 2**20  # of a tar's long name or pax records
+HEADER_BYTES = 2**20  # of a tar's long names and pax records, for one member
 XZ_MEMORY = 2**28  # what unpacking one may hold; `xz -9` needs 65 MiB
 # What the readers raise on damaged bytes
 UNREADABLE = (
@@ -34,7 +34,7 @@ UNREADABLE = (
 class ArchiveLimits:
     """What an archive may hold. A picture does not shrink, an annotation file to a fiftieth."""
 
-    members: int = 500_000  # COCO 2017 has 123 287 pictures
+    members: int = 500_000  # and so many folders, and a tar's headers; COCO 2017: 123 287 pictures
     file_bytes: int = 4 * 2**30
     total_bytes: int = 256 * 2**30
     ratio: int = 200  # of bytes unpacked to bytes packed
@@ -59,7 +59,7 @@ class Meter:
     """Counts what comes out of an archive."""
 
     def __init__(self, archive_bytes: int, limits: ArchiveLimits) -> None:
-        self.total, self._limits = 0, limits
+        self.total, self._headers, self._limits = 0, 0, limits
         self._most = min(limits.total_bytes, limits.ratio_free_bytes + limits.ratio * archive_bytes)
 
     def add(self, size: int) -> None:
@@ -76,6 +76,15 @@ class Meter:
                 "data set in parts, or less compressed"
             )
 
+    def add_header(self) -> None:
+        """One that a tar has beside its members', for a long name or pax records."""
+        self._headers += 1
+        if self._headers > self._limits.members:
+            raise DatasetUnusable(
+                f"the tar has over {self._limits.members} headers beside its members'; pack it "
+                "anew, with zip, or in parts"
+            )
+
 
 def members(archive: Path, meter: Meter) -> Iterator[Member]:
     """All of them, whatever the archive is called; DatasetUnusable for a kind that is not read."""
@@ -85,7 +94,7 @@ def members(archive: Path, meter: Meter) -> Iterator[Member]:
         if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             yield from _of_zip(file, archive.stat().st_size, meter)
         else:
-            yield from _of_tar(_Metered(_unpacked(file, head), meter))
+            yield from _of_tar(_Metered(_unpacked(file, head), meter), meter)
 
 
 def _unpacked(file: IO[bytes], head: bytes) -> Readable:
@@ -189,6 +198,9 @@ def _odd(name: str, what: str) -> DatasetUnusable:
 # ── tar ─────────────────────────────────────────────────────────────────────────────────────────
 
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_UNHEEDED = (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK)  # of every member; of links
+_HEADERS = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, *_UNHEEDED)
+_LENGTH_DIGITS = len(str(HEADER_BYTES))  # of a pax record
 _KINDS = {
     **{tarfile.SYMTYPE: "a link", tarfile.LNKTYPE: "a hard link", tarfile.FIFOTYPE: "a pipe"},
     **{tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device"},
@@ -196,23 +208,24 @@ _KINDS = {
 }
 
 
-def _of_tar(stream: _Metered) -> Iterator[Member]:
+def _of_tar(stream: _Metered, meter: Meter) -> Iterator[Member]:
     """`tarfile` reads a header's records whole, however long; so they are read here."""
     stated: dict[str, str] = {}  # of the next member, by its pax records or long name
+    header_bytes = 0  # of all its headers
     while (block := stream.exactly(tarfile.BLOCKSIZE)).strip(b"\0"):
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE):
-            records = _records(info, _small(stream, info.size))
-            stated.update(records if info.type != tarfile.XGLTYPE else {})
-            continue
-        if info.type == tarfile.GNUTYPE_LONGLINK:
-            _small(stream, info.size)
+        if info.type in _HEADERS:
+            meter.add_header()
+            content = _small(stream, info.size, header_bytes)
+            header_bytes += info.size
+            if info.type not in _UNHEEDED:
+                stated.update(_records(info, content))
             continue
         name = stated.get("path", info.name)
         if info.type not in (*_FILES, tarfile.DIRTYPE) or any("sparse" in key for key in stated):
             raise _odd(name, _KINDS.get(info.type, "of an unknown kind"))
         size = int(stated.get("size", info.size))
-        stated = {}
+        stated, header_bytes = {}, 0
         is_folder = info.type == tarfile.DIRTYPE
         yield from _of_tar_member(stream, name, is_folder, 0 if is_folder else size)
 
@@ -235,11 +248,15 @@ def _of_tar_member(stream: _Metered, name: str, is_folder: bool, size: int) -> I
     stream.exactly(-size % tarfile.BLOCKSIZE)
 
 
-def _small(stream: _Metered, size: int) -> bytes:
+def _small(
+    stream: _Metered,
+    size: int,
+    before: int,  # bytes of the same member's other headers
+) -> bytes:
     """The content of a header's own member."""
-    if not 0 <= size <= HEADER_BYTES:
+    if size < 0 or before + size > HEADER_BYTES:
         raise DatasetUnusable(
-            f"the tar has a header of {size} bytes; pack it anew, with tar or zip"
+            f"the tar has a header of {before + size} bytes; pack it anew, with tar or zip"
         )
     content = stream.exactly(size)
     stream.exactly(-size % tarfile.BLOCKSIZE)
@@ -250,12 +267,13 @@ def _records(info: tarfile.TarInfo, content: bytes) -> dict[str, str]:
     """What a pax header or a GNU long name says; its records are `length key=value\\n`."""
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": content.rstrip(b"\0").decode("utf-8", "surrogateescape")}
-    records = {}
-    while content.strip(b"\0"):
-        length = int(content[: content.index(b" ")])
-        if not 0 < length <= len(content):
+    records, at, end = {}, 0, len(content.rstrip(b"\0"))
+    while at < end:
+        space = content.find(b" ", at, at + _LENGTH_DIGITS + 1)
+        length = int(content[at:space])
+        if not 0 < space - at < length <= end - at:
             raise ValueError("a pax record of a wrong length")
-        key, _, value = content[:length].partition(b" ")[2].rstrip(b"\n").partition(b"=")
+        key, _, value = content[space + 1 : at + length].rstrip(b"\n").partition(b"=")
         records[key.decode()] = value.decode()
-        content = content[length:]
+        at += length
     return records

@@ -26,7 +26,11 @@ _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?
 class Names:
     """Takes each member's name once; refuses one that another file system would read otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        most_folders: int,  # that the names may ask for, said or not
+    ) -> None:
+        self._most_folders = most_folders
         self._spelling: dict[str, str] = {}  # by how a system without case knows the path
         self._folders: set[str] = set()
         self._files: set[str] = set()
@@ -58,6 +62,10 @@ class Names:
         if str(path) in self._files or (not is_folder and str(path) in self._folders):
             raise _clash(path, path, "is there twice")
         (self._folders if is_folder else self._files).add(str(path))
+        if len(self._folders) > self._most_folders:
+            raise DatasetUnusable(
+                f"the archive has over {self._most_folders} folders; pack it anew, with fewer"
+            )
 
     def _spell(self, path: PurePosixPath) -> None:
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())

@@ -71,7 +71,8 @@ def unpack(
 
 
 def _written(archive: Path, root: Path, limits: ArchiveLimits) -> Unpacked:
-    names, meter, files, size, left_out = Names(), Meter(archive.stat().st_size, limits), 0, 0, 0
+    names, meter = Names(limits.members), Meter(archive.stat().st_size, limits)
+    files = size = left_out = 0
     for count, member in enumerate(members(archive, meter), 1):
         if count > limits.members:
             raise DatasetUnusable(

@@ -46,7 +46,7 @@ class PictureFacts:
 
 def read_pictures(
     folder: Path,
-    file_names: Sequence[str],  # each once
+    file_names: Sequence[str],  # each once, by its `plain_name`
     limits: PictureLimits,
     progress: Callable[[int], None] | None = None,  # (files read)
 ) -> dict[str, PictureFacts]:
@@ -115,6 +115,14 @@ def unsafe_part(file_name: str) -> str | None:
     if not file_name.isprintable():
         return "holds unprintable characters"
     return None
+
+
+def plain_name(file_name: str) -> str:
+    """The one spelling of a picture's name: tools write ./a.png, and deep//a.png is deep/a.png.
+
+    What is no file of the folder stays as it is, to be refused in its own words.
+    """
+    return file_name if unsafe_part(file_name) else str(PurePosixPath(file_name))
 
 
 def _content(path: Path, file_name: str, limits: PictureLimits) -> bytes | PictureFacts:

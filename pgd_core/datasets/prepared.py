@@ -8,7 +8,7 @@ from typing import Any
 
 from pgd_core.datasets.layout import write_text_whole
 from pgd_core.datasets.odgt import coco_content, file_name_of, is_odgt, read_odgt
-from pgd_core.datasets.pictures import seen_size
+from pgd_core.datasets.pictures import plain_name, seen_size
 
 
 def write_prepared(
@@ -40,6 +40,8 @@ def read_coco(annotations: Path, images: Path | None = None) -> dict[str, Any]:
     """What the annotation file says, in COCO's structure; an odgt file is brought into it."""
     if not is_odgt(annotations):
         content: dict[str, Any] = json.loads(annotations.read_text(encoding="utf-8"))
+        for image in content["images"]:
+            image["file_name"] = plain_name(image["file_name"])
         return content
     assert images is not None, "an odgt file states no sizes: they are read from the pictures"
     rows = list(read_odgt(annotations))

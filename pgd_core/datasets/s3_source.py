@@ -53,7 +53,7 @@ def fetch(
 def _accepted(
     objects: Iterable[Found], limits: ArchiveLimits, stopping: Callable[[], None]
 ) -> Iterator[tuple[Path, Found]]:
-    names, total, most = Names(), 0, limits.total_bytes
+    names, total, most = Names(limits.members), 0, limits.total_bytes
     most = most if limits.room_bytes is None else min(most, limits.room_bytes)
     for count, found in enumerate(objects, 1):
         stopping()

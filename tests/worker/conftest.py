@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pytest
 
 from pgd_core.files import LocalFileStore
@@ -17,6 +18,7 @@ from pgd_core.jobs.machine import ONE_CPU_SLOT, Needs, Placement
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, open_engine
 from tests.servers import RedisServer, redis_server, sqlite_url
+from worker.processes import MARKER, _find
 from worker.runner import Runner, RunnerOptions
 from worker.slots import Slots
 from worker.supervisor import Limits
@@ -33,6 +35,11 @@ def wait_for(look: Callable[[], T], patience_s: float = 60.0) -> T:
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
     return seen
+
+
+def checks_of(thing_id: str) -> list[psutil.Process]:
+    """The living processes that check a data set or a teacher."""
+    return _find(lambda each: each.environ().get(MARKER, "").startswith(f"check/{thing_id}/"))
 
 
 class World:

@@ -5,6 +5,7 @@ import sys
 import pytest
 from structlog.testing import capture_logs
 
+from pgd_core.errors import IllegalMove, NotFound
 from worker import check_progress
 from worker.check_progress import telling
 from worker.checks import Checker
@@ -63,6 +64,36 @@ def test_a_database_that_is_away_breaks_no_check_and_hides_no_stop(world, datase
     with capture_logs() as logged:
         assert telling(world.library, dataset.id, "checking", lambda: True)() is True
     assert logged[0]["event"] == "progress_not_told"
+
+
+def test_a_data_set_that_is_gone_or_checked_ends_the_check(world, dataset, clock):
+    ask = telling(world.library, dataset.id, "checking", lambda: False)
+    assert ask() is False
+    world.library.dataset_checked(dataset.id, usable=True, report={}, sha256="ab", classes=())
+    assert ask() is False  # within the same second
+    clock.now += 1
+    with pytest.raises(IllegalMove, match="checked meanwhile: it is ready"):
+        ask()
+    world.library.delete_dataset(dataset.id)
+    clock.now += 1
+    with pytest.raises(NotFound, match=dataset.id):
+        ask()
+
+
+def test_what_could_not_be_told_is_told_once_the_database_is_back(
+    world, dataset, clock, monkeypatch
+):
+    def away(*_):
+        raise ConnectionError("no database")
+
+    ask = telling(world.library, dataset.id, "checking", lambda: False)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.library, "dataset_told", away)
+        ask()
+    clock.now += 1
+    ask()
+
+    assert world.library.dataset(dataset.id).progress == {"stage": "checking"}
 
 
 # Half done until somebody has heard of it: GO, then what the check is given.

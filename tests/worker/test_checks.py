@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Upload
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
-from tests.worker.conftest import wait_for
+from tests.worker.conftest import checks_of, wait_for
 from worker.checks import Checker
 from worker.confine import CheckLimits, _without_network
-from worker.processes import members
 
 FAKE_CHECK = (sys.executable, str(Path(__file__).with_name("fake_check.py")))
 LIMITS = CheckLimits(wall_s=60, cpu_s=60)
@@ -135,13 +135,67 @@ def test_the_check_is_told_what_was_declared_in_part(world, teacher):
     assert json.loads(checked.recognised["notes"][0]) == {"model": None, "classes": ["a", "b"]}
 
 
-def test_what_is_deleted_while_it_is_checked_leaves_no_file(world, undeclared):
-    world.library.delete_teacher(undeclared.id)
+def test_what_is_deleted_while_its_weights_are_kept_leaves_no_file(world, undeclared, monkeypatch):
+    put = world.files.put
+
+    def deleted(key, path):
+        world.library.delete_teacher(undeclared.id)
+        return put(key, path)
+
+    monkeypatch.setattr(world.files, "put", deleted)
 
     with pytest.raises(NotFound):
         checker(world, "teacher_recognised")._check(undeclared)
 
     assert world.files.keys(f"teachers/{undeclared.id}") == []
+
+
+def test_a_data_set_deleted_while_its_sheet_is_kept_leaves_no_file(world, dataset, monkeypatch):
+    put = world.files.put
+
+    def deleted(key, path):
+        world.library.delete_dataset(dataset.id)
+        return put(key, path)
+
+    monkeypatch.setattr(world.files, "put", deleted)
+
+    with pytest.raises(NotFound):
+        checker(world, "dataset_usable")._check(dataset)
+
+    assert world.files.keys(f"datasets/{dataset.id}") == []
+
+
+@pytest.mark.parametrize("kind", ["dataset", "teacher"])
+def test_a_check_ends_once_nobody_wants_it_any_more(world, kind, request):
+    thing = request.getfixturevalue(kind)
+    hanging = checker(world, "hang")
+    thread = threading.Thread(target=hanging.check_all)
+    with capture_logs() as logged:
+        thread.start()
+        wait_for(lambda: checks_of(thing.id))
+        getattr(world.library, f"delete_{kind}")(thing.id)
+        thread.join(timeout=60)
+        hanging.stop()
+
+    assert not thread.is_alive()
+    assert checks_of(thing.id) == []
+    assert list((world.folder / "checks").iterdir()) == []
+    assert [line["event"] for line in logged] == ["check_dropped"]
+
+
+def test_a_check_ends_once_another_reconciler_has_its_answer(world, dataset):
+    hanging = checker(world, "hang")
+    thread = threading.Thread(target=hanging.check_all)
+    thread.start()
+    wait_for(lambda: checks_of(dataset.id))
+    check_dataset(world, dataset, "dataset_usable")
+    thread.join(timeout=60)
+    hanging.stop()
+
+    assert not thread.is_alive()
+    checked = world.library.dataset(dataset.id)
+    assert checked.state == "ready"
+    assert world.files.path(checked.report["contact_sheet"]["key"]).read_bytes() == b"JPEG"
 
 
 def test_a_file_of_another_kind_is_rejected_with_what_it_looks_like(world, undeclared):
@@ -187,13 +241,71 @@ def test_a_check_that_is_interrupted_is_done_again(world, dataset):
     hanging = checker(world, "hang")
     thread = threading.Thread(target=hanging.check_all)
     thread.start()
-    wait_for(lambda: members(f"check/{dataset.id}"))
+    wait_for(lambda: checks_of(dataset.id))
     hanging.stop()
     thread.join()
 
-    assert members(f"check/{dataset.id}") == []
+    assert checks_of(dataset.id) == []
     assert world.library.dataset(dataset.id).state == "checking"
     assert check_dataset(world, dataset, "dataset_usable").state == "ready"
+
+
+@pytest.fixture
+def answers(world, monkeypatch):
+    """Names of data sets in the order of their answers; what is to be done after one, by name."""
+    names, after, checked = [], {}, world.library.dataset_checked
+
+    def hear(dataset_id, **answer):
+        names.append(world.library.dataset(dataset_id).name)
+        checked(dataset_id, **answer)
+        after.pop(names[-1], lambda: None)()
+
+    monkeypatch.setattr(world.library, "dataset_checked", hear)
+    return names, after
+
+
+def add(world, name, team):
+    return world.library.add_dataset(name, "/a.json", "/a", "/b.json", "/b", team=team)
+
+
+def test_teams_are_checked_in_turn_and_who_comes_meanwhile_too(world, answers):
+    names, after = answers
+    for name in ("a1", "a2", "a3"):
+        add(world, name, "a")
+    after["a1"] = lambda: add(world, "b1", "b")
+
+    checker(world, "dataset_usable").check_all()
+
+    assert names == ["a1", "b1", "a2", "a3"]
+
+
+def test_what_is_deleted_before_its_turn_is_not_checked(world, answers):
+    names, after = answers
+    _, second, _ = (add(world, name, "a") for name in ("a1", "a2", "a3"))
+    after["a1"] = lambda: world.library.delete_dataset(second.id)
+
+    with capture_logs() as logged:
+        checker(world, "dataset_usable").check_all()
+
+    assert names == ["a1", "a3"]
+    assert [line["event"] for line in logged] == ["dataset_checked"] * 2  # nothing was dropped
+
+
+def test_one_that_breaks_holds_up_no_other_and_is_tried_again(world, answers):
+    names, _ = answers
+    (world.folder / "checks").write_text("no folder")
+    broken = add(world, "a1", "a")
+    other = checker(world, "dataset_usable")
+    with capture_logs() as logged:
+        other.check_all()
+    assert [line["event"] for line in logged] == ["check_broke"]
+    (world.folder / "checks").unlink()
+    add(world, "a2", "a")
+
+    other.check_all()
+
+    assert names == ["a2", "a1"]
+    assert world.library.dataset(broken.id).state == "ready"
 
 
 def test_one_check_that_cannot_be_done_does_not_hold_up_the_next(world, teacher, dataset):

@@ -13,10 +13,9 @@ from structlog.testing import capture_logs
 
 from pgd_core.jobs.job import Upload
 from tests.api.sent_datasets import coco_files, zipped
-from tests.worker.conftest import wait_for
+from tests.worker.conftest import checks_of, wait_for
 from worker.checks import Checker
 from worker.dataset_sources import DatasetSources, NotNow
-from worker.processes import members
 
 GIVE_UP = (sys.executable, "-c", "import time; time.sleep(600)")
 
@@ -51,7 +50,7 @@ def test_a_check_that_is_stopped_while_it_unpacks_is_done_again_whole(world):
     hanging = checker(world, unpack=GIVE_UP)
     thread = threading.Thread(target=hanging.check_all)
     thread.start()
-    wait_for(lambda: members(f"check/{dataset.id}"))
+    wait_for(lambda: checks_of(dataset.id))
     hanging.stop()
     thread.join()
 
@@ -59,6 +58,21 @@ def test_a_check_that_is_stopped_while_it_unpacks_is_done_again_whole(world):
     checker(world).check_all()
     assert world.library.dataset(dataset.id).state == "ready"
     assert left(world) == [dataset.id]
+
+
+def test_one_that_is_deleted_while_it_unpacks_leaves_nothing_and_holds_up_no_other(world):
+    dataset = sent(world)
+    hanging = checker(world, unpack=GIVE_UP)
+    thread = threading.Thread(target=hanging.check_all)
+    thread.start()
+    wait_for(lambda: checks_of(dataset.id))
+    world.library.delete_dataset(dataset.id)
+    thread.join(timeout=60)
+    hanging.stop()
+
+    assert not thread.is_alive()
+    assert checks_of(dataset.id) == []
+    assert left(world) == []
 
 
 def test_what_a_killed_process_left_half_or_whole_is_replaced(world):

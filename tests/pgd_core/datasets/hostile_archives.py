@@ -161,6 +161,12 @@ def _pax(records: bytes) -> Callable[[Path], object]:
     )
 
 
+def _large_headers(path: Path) -> None:
+    """Each within its limit, before one member."""
+    header = _header("x", tarfile.XHDTYPE, 600 * 1024)
+    _tar_headers(header, bytes(600 * 1024), header, bytes(600 * 1024))(path)
+
+
 def _tar_bomb(path: Path) -> None:
     info = tarfile.TarInfo("train/big")
     path.write_bytes(gzip.compress(tarred([(info, bytes(2**20))])))
@@ -182,6 +188,7 @@ def _cut(content: bytes) -> Callable[[Path], object]:
 
 
 _E_ACUTE = "é"
+_NESTED = ["/".join(f"{part}-{i}" for part in "abcdefghijk") + "/1.jpg" for i in range(6)]
 
 CASES: dict[str, Case] = {
     "zip: ..": Case(zip_of("../canary"), "climbs"),
@@ -225,6 +232,7 @@ CASES: dict[str, Case] = {
         "has over 1048576",
     ),
     "zip: too many": Case(zip_of(*map(str, range(60))), "over 50 members"),
+    "zip: folders without end": Case(zip_of(*_NESTED), "over 50 folders"),
     "tar: ..": Case(tar_of("../canary"), "climbs"),
     "tar: absolute": Case(tar_of("/tmp/canary"), "is absolute"),
     "tar: a link": Case(_tar_kind(tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
@@ -236,9 +244,20 @@ CASES: dict[str, Case] = {
     "tar: sparse": Case(_tar_kind(tarfile.GNUTYPE_SPARSE), "is a sparse file"),
     "tar: an unknown kind": Case(_tar_headers(_header("x", b"Q", 0)), "of an unknown kind"),
     "tar: a name of 16 GiB": Case(_long_name, "a header of 17179869184 bytes"),
+    "tar: long names without end": Case(
+        _tar_headers(*[_header("x", tarfile.GNUTYPE_LONGNAME, 0)] * 60), "over 50 headers"
+    ),
+    "tar: pax headers without end": Case(
+        _tar_headers(*[_header("x", tarfile.XHDTYPE, 0)] * 60), "over 50 headers"
+    ),
+    "tar: headers of much": Case(_large_headers, "a header of 1228800 bytes"),
+    "tar: folders without end": Case(tar_of(*_NESTED), "over 50 folders"),
     "tar: a negative size": Case(_pax(b"12 size=-99\n"), "of -99 bytes"),
     "tar: a path of pax that climbs": Case(_pax(b"16 path=../../c\n"), "climbs"),
     "tar: a pax record of a wrong length": Case(_pax(b"99 path=x\n"), "cannot be read"),
+    "tar: a pax record shorter than its length": Case(_pax(b"2 path=x\n"), "cannot be read"),
+    "tar: a pax record without a length": Case(_pax(b" path=x\n"), "cannot be read"),
+    "tar: a pax record without an end": Case(_pax(b"9" * 400), "cannot be read"),
     "tar: pax that is no number": Case(_pax(b"xx path=x\n"), "cannot be read"),
     "tar: pax that is sparse": Case(_pax(b"22 GNU.sparse.major=1\n"), "unknown kind|sparse"),
     "tar: a broken header": Case(

@@ -185,9 +185,14 @@ def test_the_same_bytes_twice_in_a_split_are_a_warning(files: DatasetFiles) -> N
     assert _codes(report) == {Code.PICTURE_REPEATED}
 
 
-def test_a_file_named_by_many_images_is_read_once(files: DatasetFiles) -> None:
+@pytest.mark.parametrize("before", ["", "./"])  # the name, so many times
+def test_a_file_named_by_many_images_is_read_once(files: DatasetFiles, before: str) -> None:
     def repeat(content: dict[str, Any]) -> None:
-        content["images"] += [content["images"][0] | {"id": 100 + i} for i in range(50)]
+        first = content["images"][0]
+        name = first["file_name"]
+        content["images"] += [
+            first | {"id": 100 + i, "file_name": before * i + name} for i in range(50)
+        ]
 
     _change(files.train_annotations, repeat)
     told: list[tuple[int, int]] = []

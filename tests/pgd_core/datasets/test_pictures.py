@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgd_core.datasets.pictures import PictureFacts, PictureLimits, read_pictures, unsafe_part
+from pgd_core.datasets.pictures import (
+    PictureFacts,
+    PictureLimits,
+    plain_name,
+    read_pictures,
+    unsafe_part,
+)
 from pgd_core.datasets.report import Code
 
 
@@ -69,6 +75,17 @@ def test_a_name_that_could_leave_the_folder_is_refused(tmp_path: Path, name: str
 @pytest.mark.parametrize("name", ["a.png", "deep/a.png", "./a.png", "a..b.png", "größe 1.png"])
 def test_an_ordinary_name_is_safe(name: str) -> None:
     assert unsafe_part(name) is None
+
+
+@pytest.mark.parametrize("name", ["deep/a.png", "./deep/a.png", "././deep//./a.png"])
+def test_a_file_has_one_plain_name_however_it_is_spelled(name: str) -> None:
+    assert plain_name(name) == "deep/a.png"
+
+
+@pytest.mark.parametrize("name", ["", "/a.png", "//a.png", "./../a.png", "a\\./b.png", "./C:/a\0"])
+def test_an_unsafe_name_keeps_the_spelling_that_is_refused(name: str) -> None:
+    assert plain_name(name) == name
+    assert unsafe_part(name)
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ def test_a_box_sticking_out_is_clipped_with_its_area(tmp_path: Path) -> None:
     assert row["iscrowd"] == 1
 
 
+def test_a_picture_gets_the_one_name_that_the_check_knew_it_by(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": ".//b/./a.png", "width": 60, "height": 40}],
+        "annotations": [],
+        "categories": [],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    write_prepared(tmp_path / "train.json", tmp_path / "prepared.json")
+    written = json.loads((tmp_path / "prepared.json").read_text())
+    assert written["images"][0]["file_name"] == "b/a.png"
+
+
 @pytest.mark.parametrize("row", [{}, {"area": 0}, {"area": -3}])
 def test_an_area_that_says_nothing_is_the_boxs(tmp_path: Path, row: dict[str, Any]) -> None:
     assert _prepared(tmp_path, {"bbox": [0, 0, 10, 20], **row})["area"] == 200
