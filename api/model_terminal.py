@@ -10,23 +10,23 @@ from rich.table import Table
 
 from api.comparison_views import ComparisonView
 from api.model_views import FoundView, ModelView
+from api.terminal import clock
 
 
 def models_table(models: Sequence[ModelView]) -> Table:
-    """One model a row."""
-    table = Table("id", "model", "AP", "gain", "GFLOPs", "export", "tags", "created", box=None)
-    for name in ("id", "AP", "gain", "created"):  # whole, on 80 columns too
-        next(column for column in table.columns if column.header == name).no_wrap = True
+    """One model a row, whole on 80 columns but for its name and tags."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("id", "model", "AP", "gain", "export", "created", "tags"):
+        table.add_column(head, no_wrap=head not in ("model", "tags"), overflow="fold")
     for model in models:
         table.add_row(
             model.id,
             escape(f"{model.name} v{model.version}"),
             _number(model.metrics.get("AP"), "{:.1f}"),
             _number(model.gain.get("over_plain"), "{:+.1f}"),
-            _number(model.cost.get("gflops"), "{:,.3g}"),
             "yes" if model.export_job else "-",
-            " ".join(model.tags),
-            f"{model.created_at.astimezone():%m-%d %H:%M}",
+            clock(model.created_at),
+            escape(" ".join(model.tags)),
         )
     return table
 
