@@ -131,7 +131,8 @@ class JobStore(Protocol):
 
     # The reconciler's side
     def expire_leases(self) -> Sequence[Job]:
-        """End attempts whose lease ran out as worker_lost: requeued or failed."""
+        """End attempts whose lease ran out as worker_lost: requeued or failed. A job that cannot
+        be ended is told in the log, and holds up no other."""
 
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
         """The pool of each queued job that was never hinted, or not since `again_after`: one hint
