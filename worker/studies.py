@@ -133,6 +133,7 @@ class StudyDriver:
             key=made.weights.key,
             sha256=made.weights.sha256,
             team=job.team,
+            once=True,  # another reconciler may be here as well
         ).id
 
     def _models(self, spec: StudyJob) -> dict[str, DetectorSpec]:
