@@ -53,6 +53,8 @@ _HINT_AGAIN_ROUNDS = 4
 _CHECK_EVERY_S = 1.0
 _DRIVE_EVERY_S = 2.0
 _SWEEP_EVERY_S = 3600.0
+# A worker that starts again has a new name: those that are gone would add up for ever.
+_REMEMBER_GONE = timedelta(days=7)
 
 Duty = tuple[str, Callable[[], object], float]
 
@@ -137,6 +139,7 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
         ("reconcile", put_right, settings.reconcile_s),
         ("queue", drive, _DRIVE_EVERY_S),
         ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
+        ("workers", lambda: forget_gone(workers, _REMEMBER_GONE), _SWEEP_EVERY_S),
         ("unfinished", lambda: sweep_unfinished(data_folder, unfinished), _SWEEP_EVERY_S),
     ]
 
@@ -168,6 +171,12 @@ def mark_lost(workers: WorkerStore, silent_for: timedelta) -> None:
     """Workers that were silent for so long are lost."""
     for worker in workers.mark_lost(silent_for):
         log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+
+
+def forget_gone(workers: WorkerStore, gone_for: timedelta) -> None:
+    """Workers that are gone for so long are shown no more."""
+    for name in workers.forget(gone_for):
+        log.info("worker_forgotten", worker=name)
 
 
 def raise_old(queue: Queue) -> None:

@@ -239,10 +239,15 @@ class WorkerStore(Protocol):
 
     def worker(self, name: str) -> Worker: ...
     def machines(self, pool: str) -> Sequence[tuple[Device, ...]]:
-        """The devices of each worker that ever served the pool; of several alike, one."""
+        """The devices of each worker that served the pool and is not forgotten; of several alike,
+        one."""
 
     def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
         """Living ones that were silent for longer are lost; those that were marked."""
+
+    def forget(self, gone_for: timedelta) -> Sequence[str]:
+        """Delete those that stopped or were lost, were not seen for longer, and hold no job; their
+        names."""
 
 
 class StudyStore(Protocol):
