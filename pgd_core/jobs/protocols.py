@@ -99,8 +99,8 @@ class JobStore(Protocol):
         """Paused: queued again, in its old place."""
 
     def retry(self, job_id: str, *, by: str = "") -> Job:
-        """Failed or cancelled: queued again with all its attempts, going on from the newest
-        checkpoint; a study asks for what failed anew."""
+        """Failed or cancelled: queued again with all its attempts. One that failed goes on from
+        its newest checkpoint, a cancelled one begins anew; a study asks for what failed anew."""
 
     def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
