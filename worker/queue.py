@@ -1,6 +1,7 @@
 """The worker's public door: hints that there may be work. The database holds the work itself.
 
-A hint carries nothing but the pool, in the queue's name; it may be lost, repeated or late.
+A hint carries nothing but the pool, in the queue's name; it may be lost, repeated or late. A
+pool never has many: where its workers are busy, or none is, nobody takes them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from redis.exceptions import RedisError
 from pgd_core.errors import PgdError
 
 TASK_NAME = "pgd.work"
+# Whoever becomes free takes one of those that lie there, and then works until nothing is left.
+MOST_HINTS = 64
 
 
 class HintNotSent(PgdError):
@@ -44,9 +47,14 @@ class HintSender:
         )
 
     def send(self, pool: str) -> None:
-        """Wake a worker of the pool; HintNotSent when Redis cannot be reached."""
+        """Wake a worker of the pool, unless enough hints wait for one as it is; HintNotSent when
+        Redis cannot be reached."""
+        queue = queue_name(pool)
         try:
-            self._celery.send_task(TASK_NAME, queue=queue_name(pool), retry=False)
+            with self._celery.producer_or_acquire() as producer:
+                # The key of a queue is its name. When many send at once there are a few more.
+                if producer.channel.client.llen(queue) < MOST_HINTS:
+                    self._celery.send_task(TASK_NAME, queue=queue, retry=False, producer=producer)
         except (OperationalError, RedisError, OSError) as error:
             raise HintNotSent(f"no hint for pool {pool!r}: {error}") from error
 

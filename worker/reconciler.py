@@ -22,7 +22,7 @@ from sqlalchemy import Engine
 
 from pgd_core.files import open_files
 from pgd_core.jobs.datasets import DATASETS_FOLDER
-from pgd_core.jobs.protocols import JobStore
+from pgd_core.jobs.protocols import JobStore, Queue, WorkerStore
 from pgd_core.settings import Settings
 from pgd_core.store import (
     SqlHousekeeping,
@@ -53,6 +53,8 @@ _HINT_AGAIN_ROUNDS = 4
 _CHECK_EVERY_S = 1.0
 _DRIVE_EVERY_S = 2.0
 _SWEEP_EVERY_S = 3600.0
+# A worker that starts again has a new name: those that are gone would add up for ever.
+_REMEMBER_GONE = timedelta(days=7)
 
 Duty = tuple[str, Callable[[], object], float]
 
@@ -119,23 +121,25 @@ def _duties(settings: Settings, engine: Engine, hints: HintSender) -> list[Duty]
     sign = SignOfLife(data_folder, "reconciler")
 
     def put_right() -> None:
-        for worker in workers.mark_lost(timedelta(seconds=settings.lease_s)):
-            log.warning("worker_lost", worker=worker.name, pool=worker.pool)
-        for job in queue.raise_old():
-            log.info("raised", job=job.id)
-        reconcile(jobs, hints, again_after)
-        sign.give()
+        all_went = in_turn(
+            mark_lost=lambda: mark_lost(workers, timedelta(seconds=settings.lease_s)),
+            raise_old=lambda: raise_old(queue),
+        )
+        if reconcile(jobs, hints, again_after) and all_went:
+            sign.give()
 
     def drive() -> None:
-        studies.advance_all()
-        for job in queue.preempt():
-            log.info("preempted", job=job.id, worker=job.worker)
-        give_hints(jobs, hints, again_after)  # the next jobs start at once
+        in_turn(
+            studies=studies.advance_all,
+            preempt=lambda: preempt(queue),
+            hints=lambda: give_hints(jobs, hints, again_after),  # the next jobs start at once
+        )
 
     return [
         ("reconcile", put_right, settings.reconcile_s),
         ("queue", drive, _DRIVE_EVERY_S),
         ("sweeps", lambda: sweep(data_folder, jobs, files, rows, kept), _SWEEP_EVERY_S),
+        ("workers", lambda: forget_gone(workers, _REMEMBER_GONE), _SWEEP_EVERY_S),
         ("unfinished", lambda: sweep_unfinished(data_folder, unfinished), _SWEEP_EVERY_S),
     ]
 
@@ -148,11 +152,57 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:
-    """One round."""
+def in_turn(**steps: Callable[[], object]) -> bool:
+    """Do each step; one that fails is told, and holds up none of the others. Whether all went."""
+    failed = [name for name, step in steps.items() if not _went(name, step)]
+    return not failed
+
+
+def _went(name: str, step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except Exception:  # the next round does it again
+        log.exception("step_failed", step=name)
+        return False
+    return True
+
+
+def mark_lost(workers: WorkerStore, silent_for: timedelta) -> None:
+    """Workers that were silent for so long are lost."""
+    for worker in workers.mark_lost(silent_for):
+        log.warning("worker_lost", worker=worker.name, pool=worker.pool)
+
+
+def forget_gone(workers: WorkerStore, gone_for: timedelta) -> None:
+    """Workers that are gone for so long are shown no more."""
+    for name in workers.forget(gone_for):
+        log.info("worker_forgotten", worker=name)
+
+
+def raise_old(queue: Queue) -> None:
+    """Jobs of class low that have waited too long become normal."""
+    for job in queue.raise_old():
+        log.info("raised", job=job.id)
+
+
+def preempt(queue: Queue) -> None:
+    """Jobs of lower class are asked to make room."""
+    for job in queue.preempt():
+        log.info("preempted", job=job.id, worker=job.worker)
+
+
+def reconcile(jobs: JobStore, hints: HintSender, again_after: timedelta) -> bool:
+    """What a silent worker held goes on, and queued jobs are hinted. Whether all of it went."""
+    return in_turn(
+        expire_leases=lambda: expire_leases(jobs),
+        hints=lambda: give_hints(jobs, hints, again_after),
+    )
+
+
+def expire_leases(jobs: JobStore) -> None:
+    """Attempts whose lease ran out end."""
     for job in jobs.expire_leases():
         log.warning("lease_expired", job=job.id, attempt=job.attempt, state=job.state)
-    give_hints(jobs, hints, again_after)
 
 
 def give_hints(jobs: JobStore, hints: HintSender, again_after: timedelta) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
-from pgd_core.errors import Conflict, NotFound, PgdError
+from pgd_core.errors import Conflict, InvalidSpec, NotFound, PgdError, QuotaExceeded
 from pgd_core.evaluation.study_report import write_report
 from pgd_core.jobs.detector import DetectorSpec
 from pgd_core.jobs.graduates import graduate
@@ -49,14 +50,30 @@ class StudyDriver:
         for study in self._studies.active():
             with structlog.contextvars.bound_contextvars(job=study.id):
                 try:
-                    self._advance(study)
+                    self._advance_or_end(study)
                 except Conflict as error:  # another reconciler, or a cancel, was faster
                     log.info("study_moved_on", message=error.message)
-                except PgdError as error:
-                    log.warning("study_broke", message=error.message)
-                    self._studies.end(study.id, Reason.INTERNAL_ERROR, error.message)
                 except Exception:  # the next round does it again
                     log.exception("study_step_failed")
+
+    def _advance_or_end(self, study: Job) -> None:
+        try:
+            self._advance(study)
+        except Conflict:
+            raise
+        except InvalidSpec as error:
+            self._break(study, Reason.INVALID_SPEC, error.message)
+        except (
+            ValidationError
+        ) as error:  # its own spec, a job's or a teacher's, of an older version
+            message = f"this version does not understand the study: {error}"
+            self._break(study, Reason.INVALID_SPEC, message)
+        except PgdError as error:
+            self._break(study, Reason.INTERNAL_ERROR, error.message)
+
+    def _break(self, study: Job, reason: Reason, message: str) -> None:
+        log.warning("study_broke", message=message)
+        self._studies.end(study.id, reason, message)
 
     def _advance(self, study: Job) -> None:
         if study.cancel_requested:
@@ -66,14 +83,26 @@ class StudyDriver:
         spec = job_spec_adapter.validate_python(study.spec)
         assert isinstance(spec, StudyJob), f"job {study.id} is no study"
         children = self._studies.children(study.id)
-        teachers = self._teachers(study, spec, children)
         plan = cells(spec, self._models(spec))
+        try:
+            self._adopt_missing(study, spec, plan, children)
+        except QuotaExceeded as error:  # jobs are missing: no time to conclude
+            told = _progress(children, plan)
+            message = f"{told['message']}; the next has to wait: {error.message}"
+            self._studies.tell(study.id, told | {"message": message})
+            return
+        self._conclude(study, spec, plan, children)
+
+    def _adopt_missing(
+        self, study: Job, spec: StudyJob, plan: list[Cell], children: dict[str, Job]
+    ) -> None:
+        """Add to the children what can be asked for by now; QuotaExceeded when the team may not."""
+        teachers = self._teachers(study, spec, children)
         for cell in plan:
             teacher_id = teachers[cell.teacher]
             if teacher_id is not None and cell.served and cell.key not in children:
                 job = job_of_cell(cell, teacher_id)
                 children[cell.key] = self._studies.adopt(study.id, cell.key, job)
-        self._conclude(study, spec, plan, children)
 
     def _teachers(
         self, study: Job, spec: StudyJob, children: dict[str, Job]
@@ -104,6 +133,7 @@ class StudyDriver:
             key=made.weights.key,
             sha256=made.weights.sha256,
             team=job.team,
+            once=True,  # another reconciler may be here as well
         ).id
 
     def _models(self, spec: StudyJob) -> dict[str, DetectorSpec]:

@@ -8,6 +8,7 @@ tried again. Much later all that is left of the attempt goes; events, curves and
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -63,7 +64,7 @@ def sweep_folders(
     known, now = rows.jobs(found), rows.now()
     for job in known.values():
         if job.state not in LEASED_STATES:
-            _retire(job, found[job.id], now, kept, broom)
+            _retire(job, found[job.id], now, kept, jobs, broom)
             tidy(job, data_folder / "attempts", jobs, files, broom=broom, idle=HOUR)
     strange = sorted(found.keys() - known.keys())
     if not is_another_database(len(known), len(strange)):
@@ -91,8 +92,8 @@ def tidy(
         # Publishing moves files out of the folder: where it is idle, what came out of it is too.
         if attempt <= ended and broom.remove(folder / OUTPUTS_FOLDER, "outputs", idle=idle):
             _delete_unregistered(job.id, attempt, jobs, files, broom)
-        if job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
-            broom.remove(folder / WORK_FOLDER, "checkpoints", idle=idle)
+        if attempt <= ended and job.state in (JobState.SUCCEEDED, JobState.CANCELLED):
+            _remove_of_ended(job, folder / WORK_FOLDER, "checkpoints", jobs, broom, idle)
 
 
 def _delete_unregistered(
@@ -105,16 +106,29 @@ def _delete_unregistered(
             broom.remove_stored(file, "unregistered", files)
 
 
-def _retire(job: Job, folder: Path, now: datetime, kept: Retention, broom: Broom) -> None:
+def _remove_of_ended(
+    job: Job, path: Path, what: str, jobs: JobStore, broom: Broom, idle: timedelta = HOUR
+) -> None:
+    """Delete it unless the job, which had ended, was tried again since it was looked at."""
+    if not os.path.lexists(path):  # of most: no look at the database for each
+        return
+    now = jobs.get(job.id)
+    if (now.state, now.attempt, now.finished_at) == (job.state, job.attempt, job.finished_at):
+        broom.remove(path, what, idle=idle)
+
+
+def _retire(
+    job: Job, folder: Path, now: datetime, kept: Retention, jobs: JobStore, broom: Broom
+) -> None:
     """What a job keeps for a while after its end, once that is over."""
     if job.state not in FINAL_STATES or job.finished_at is None:
         return
     ended_for = now - job.finished_at
     for attempt in matching(folder, "[0-9]*"):
         if ended_for > max(kept.failed, kept.logs):
-            broom.remove(attempt, "attempt")
+            _remove_of_ended(job, attempt, "attempt", jobs, broom)
         elif ended_for > kept.failed:
-            broom.remove(attempt / WORK_FOLDER, "checkpoints")
+            _remove_of_ended(job, attempt / WORK_FOLDER, "checkpoints", jobs, broom)
     if ended_for > kept.logs:
         with contextlib.suppress(OSError):  # something is left in it, or it is gone already
             folder.rmdir()

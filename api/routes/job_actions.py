@@ -54,8 +54,9 @@ def retry_job(
 ) -> JobView:
     """Queue a failed or cancelled job again, with all its attempts.
 
-    It goes on from its newest checkpoint, if that was kept; a study asks for what failed anew. 409
-    too once its data set or a teacher that it names was deleted.
+    One that failed goes on from its newest checkpoint, if that was kept; one that was cancelled
+    begins anew, as its checkpoints are deleted; a study asks for what failed anew. 409 too once its
+    data set or a teacher that it names was deleted.
     """
     before = visible_job(services, caller, job_id)
     job = services.jobs.retry(before.id, by=caller.name)

@@ -15,7 +15,7 @@ from pgd_core.jobs.teams import Team
 class Surroundings:
     """What a job's placement meets."""
 
-    machines: Sequence[tuple[Device, ...]]  # of workers that ever served the pool
+    machines: Sequence[tuple[Device, ...]]  # of workers that serve the pool, or did of late
     team: Team
     team_waiting: int  # its jobs that wait or are paused
     team_running_gpus: int
@@ -32,7 +32,7 @@ def placement_advice(asked: Asked, around: Surroundings, memory_mb: int | None) 
 def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
     pool, needs = asked.placement.pool, asked.placement.needs
     if not around.machines:
-        message = f"no worker ever served pool {pool!r}; the job waits until one does"
+        message = f"no worker served pool {pool!r} of late; the job waits until one does"
         yield Advice("no_worker_in_pool", "", message, "pool")
         return
     if not any(fits(needs, devices) for devices in around.machines):
@@ -41,8 +41,8 @@ def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
         yield Advice(
             "larger_than_any_worker",
             "",
-            f"{needs.gpus} GPUs{memory} are asked for, and no worker that pool {pool!r} ever had "
-            f"has them (at most {most} GPUs); ask for less, or name another pool",
+            f"{needs.gpus} GPUs{memory} are asked for, and no worker that pool {pool!r} had of "
+            f"late has them (at most {most} GPUs); ask for less, or name another pool",
             "gpus",
         )
     gpus = [device for devices in around.machines for device in devices if device.uuid]
@@ -50,7 +50,7 @@ def _of_pool(asked: Asked, around: Surroundings) -> Iterator[Advice]:
         yield Advice(
             "half_precision_without_gpu",
             "/training/precision",
-            f"precision 'fp16' needs a GPU, and pool {pool!r} never had one; use 'bf16' or 'fp32'",
+            f"precision 'fp16' needs a GPU, and pool {pool!r} had none of late; use bf16 or fp32",
         )
 
 

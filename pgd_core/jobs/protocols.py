@@ -105,9 +105,9 @@ class JobStore(Protocol):
         """Paused: queued again, in its old place."""
 
     def retry(self, job_id: str, *, by: str = "") -> Job:
-        """Failed or cancelled: queued again with all its attempts, going on from the newest
-        checkpoint; a study asks for what failed anew. IllegalMove once its data set or a teacher
-        that it names was deleted."""
+        """Failed or cancelled: queued again with all its attempts. One that failed goes on from
+        its newest checkpoint, a cancelled one begins anew; a study asks for what failed anew.
+        IllegalMove once its data set or a teacher that it names was deleted."""
 
     def change(self, job_id: str, change: PlacementChange, *, by: str = "") -> Job:
         """Waiting: move it anywhere. Leased: its priority only; else IllegalMove."""
@@ -138,7 +138,8 @@ class JobStore(Protocol):
 
     # The reconciler's side
     def expire_leases(self) -> Sequence[Job]:
-        """End attempts whose lease ran out as worker_lost: requeued or failed."""
+        """End attempts whose lease ran out as worker_lost: requeued or failed. A job that cannot
+        be ended is told in the log, and holds up no other."""
 
     def pending_hints(self, *, again_after: timedelta) -> Sequence[str]:
         """The pool of each queued job that was never hinted, or not since `again_after`: one hint
@@ -245,10 +246,15 @@ class WorkerStore(Protocol):
 
     def worker(self, name: str) -> Worker: ...
     def machines(self, pool: str) -> Sequence[tuple[Device, ...]]:
-        """The devices of each worker that ever served the pool; of several alike, one."""
+        """The devices of each worker that served the pool and is not forgotten; of several alike,
+        one."""
 
     def mark_lost(self, silent_for: timedelta) -> Sequence[Worker]:
         """Living ones that were silent for longer are lost; those that were marked."""
+
+    def forget(self, gone_for: timedelta) -> Sequence[str]:
+        """Delete those that stopped or were lost, were not seen for longer, and hold no job; their
+        names."""
 
 
 class StudyStore(Protocol):

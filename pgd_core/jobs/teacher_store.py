@@ -24,10 +24,12 @@ class TeacherStore(Protocol):
         key: str = "",
         sha256: str = "",
         team: str = DEFAULT_TEAM,
+        once: bool = False,
     ) -> Teacher:
         """Ready at once when `key` is given (a finished job's weights), else checking.
 
-        An upload may be declared in part, or not at all: its check then says what it is.
+        An upload may be declared in part, or not at all: its check then says what it is. With
+        `once`, `teacher_of_job` of its job where there is one, whoever asks at the same time.
         """
 
     def teacher(self, teacher_id: str) -> Teacher: ...

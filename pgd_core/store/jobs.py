@@ -26,6 +26,7 @@ from pgd_core.jobs.scheduling import SchedulingRules
 from pgd_core.store.claiming import claim_next
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
+from pgd_core.store.isolation import one_by_one
 from pgd_core.store.moves import add_event, claimed_job, end_attempt, lease_lost, locked_job, move
 from pgd_core.store.registering import note_success
 from pgd_core.store.requests import JobRequests
@@ -113,7 +114,7 @@ class SqlJobStore(JobRequests):
         expired = select(JobRow.id).where(*_EXPIRED).order_by(JobRow.id)
         with reading(self._engine) as session:
             found = list(session.scalars(expired))
-        return [job for job_id in found if (job := self._expire(job_id)) is not None]
+        return one_by_one(self._expire, found)
 
     def _expire(self, job_id: str) -> Job | None:
         """One job a transaction; None when its lease was renewed or it was ended meanwhile."""

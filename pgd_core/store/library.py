@@ -15,6 +15,7 @@ from pgd_core.jobs.spec import DetectorSpec
 from pgd_core.jobs.teams import DEFAULT_TEAM
 from pgd_core.store.datasets import DatasetRecords
 from pgd_core.store.engine import reading, writing
+from pgd_core.store.moves import locked_job
 from pgd_core.store.rows import storable, teacher_of, upload_of
 from pgd_core.store.tables import TeacherRow, UploadRow
 from pgd_core.store.teacher_actions import SqlTeacherActions, existing_teacher
@@ -47,6 +48,7 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
         key: str = "",
         sha256: str = "",
         team: str = DEFAULT_TEAM,
+        once: bool = False,
     ) -> Teacher:
         assert not key or (model and classes), "weights that a job made are known"
         row = TeacherRow(
@@ -63,6 +65,10 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
             created_at=database_now(),
         )
         with writing(self._engine) as session:
+            if once and source_job is not None:
+                locked_job(session, source_job)  # a second one that asks waits here
+                if (known := _of_job(session, source_job)) is not None:
+                    return known
             if upload is not None:
                 _existing_upload(session, upload)
             session.add(row)
@@ -74,15 +80,8 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
             return teacher_of(existing_teacher(session, teacher_id))
 
     def teacher_of_job(self, job_id: str) -> Teacher | None:
-        query = (
-            select(TeacherRow)
-            .where(TeacherRow.source_job == job_id, TeacherRow.state == CheckState.READY)
-            .order_by(TeacherRow.id)
-            .limit(1)
-        )
         with reading(self._engine) as session:
-            row = session.scalar(query)
-            return None if row is None else teacher_of(row)
+            return _of_job(session, job_id)
 
     def teachers(
         self, *, team: str | None = None, after: str | None = None, limit: int = 50
@@ -115,6 +114,16 @@ class SqlLibraryStore(DatasetRecords, SqlTeacherActions):
             usable = CheckState.READY if row.model and row.classes else CheckState.UNCONFIRMED
             values["state"] = usable if key else CheckState.REJECTED
             _settle(session, teacher_id, values)
+
+
+def _of_job(session: Session, job_id: str) -> Teacher | None:
+    row = session.scalar(
+        select(TeacherRow)
+        .where(TeacherRow.source_job == job_id, TeacherRow.state == CheckState.READY)
+        .order_by(TeacherRow.id)
+        .limit(1)
+    )
+    return None if row is None else teacher_of(row)
 
 
 def _existing_upload(session: Session, upload_id: str) -> UploadRow:

@@ -15,6 +15,7 @@ from pgd_core.jobs.scheduling import SchedulingRules, Waiting, victims, within_l
 from pgd_core.store.claiming import startable, take_turn
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
+from pgd_core.store.isolation import one_by_one
 from pgd_core.store.moves import locked_job
 from pgd_core.store.pools import read_durations, read_machines, read_pool
 from pgd_core.store.requests import move_to, request_stop
@@ -45,7 +46,7 @@ class SqlQueue:
     def preempt(self) -> Sequence[Job]:
         if not self._rules.preempt:
             return []
-        return [job for pool in self.pools() for job in self._preempt(pool)]
+        return [job for asked in one_by_one(self._preempt, self.pools()) for job in asked]
 
     def raise_old(self) -> Sequence[Job]:
         old = select(JobRow.id).where(
@@ -55,7 +56,7 @@ class SqlQueue:
         )
         with reading(self._engine) as session:
             found = list(session.scalars(old.limit(_RAISED_AT_ONCE)))
-        return [job for job_id in found if (job := self._raise(job_id)) is not None]
+        return one_by_one(self._raise, found)
 
     def _raise(self, job_id: str) -> Job | None:
         with writing(self._engine) as session:

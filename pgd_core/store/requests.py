@@ -135,7 +135,9 @@ class JobRequests(JobHistory):
             again = move(
                 session, job, JobState.QUEUED, failures=0, finished_at=None, hinted_at=None
             )
-            data = {"after": job.reason, "goes_on_from_attempt": job.attempt}
+            data: dict[str, Any] = {"after": job.reason}
+            if job.state is JobState.FAILED:  # a cancelled one's checkpoints are deleted
+                data["goes_on_from_attempt"] = job.attempt
             add_event(session, job_id, "retried", data, by=by)
             return again
 

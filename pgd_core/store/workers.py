@@ -8,11 +8,11 @@ from dataclasses import asdict
 from datetime import timedelta
 from types import MappingProxyType
 
-from sqlalchemy import Engine, Text, cast, exists, select, update
+from sqlalchemy import Engine, Text, cast, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import IllegalMove, NotFound
-from pgd_core.jobs.job import JobState
+from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.machine import LIVING, Device, Worker, WorkerState
 from pgd_core.jobs.protocols import WorkerOrders
 from pgd_core.store.engine import reading, writing
@@ -101,6 +101,22 @@ class SqlWorkerStore:
         )
         with writing(self._engine) as session:
             return [worker_of(row) for row in session.scalars(lost)]
+
+    def forget(self, gone_for: timedelta) -> Sequence[str]:
+        holds_a_job = exists().where(
+            JobRow.worker == WorkerRow.name, JobRow.state.in_(LEASED_STATES)
+        )
+        gone = (
+            delete(WorkerRow)
+            .where(
+                WorkerRow.state.not_in(LIVING),
+                WorkerRow.seen_at < database_now(-gone_for),
+                ~holds_a_job,
+            )
+            .returning(WorkerRow.name)
+        )
+        with writing(self._engine) as session:
+            return sorted(session.scalars(gone))
 
     def _set(self, name: str, new: WorkerState, old: WorkerState) -> Worker:
         with writing(self._engine) as session:

@@ -54,7 +54,7 @@ def test_submitting_tells_warnings_to_standard_error_only(world, url):
             "id"
         ]
     )
-    assert "warning: --pool: no worker ever served pool 'default'" in result.stderr
+    assert "warning: --pool: no worker served pool 'default' of late" in result.stderr
     assert "[no_worker_in_pool]" in result.stderr
 
 

@@ -44,7 +44,8 @@ def test_the_guides_log_events_are_logged():
     guide = (ROOT / "docs/operations.md").read_text()
     table = guide.partition("| event | means |")[2].partition("\n\n")[0]
     events = re.findall(r"^\| `(\w+)` \|", table, re.M)
-    code = "".join(path.read_text() for path in (ROOT / "worker").glob("*.py"))
+    files = [path for part in ("worker", "pgd_core/store") for path in (ROOT / part).glob("*.py")]
+    code = "".join(path.read_text() for path in files)
 
     assert events
     for event in events:

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.servers import start_redis
-from worker.queue import HintNotSent, HintSender, queue_name
+from worker.queue import MOST_HINTS, HintNotSent, HintSender, queue_name
 
 LONGER_THAN_A_CALLER_SHOULD_WAIT_S = 2
 
@@ -33,6 +33,21 @@ def test_a_hint_lies_in_the_queue_of_its_pool(redis):
     sender.close()
 
     assert (hints(redis, "gpu"), hints(redis, "default")) == (2, 0)
+
+
+def test_hints_that_nobody_takes_are_never_many(redis):
+    sender = HintSender(redis.url)
+    for _ in range(MOST_HINTS + 5):
+        sender.send("no workers")
+    sender.send("another")
+
+    assert (hints(redis, "no workers"), hints(redis, "another")) == (MOST_HINTS, 1)
+
+    with Redis(unix_socket_path=str(redis.socket)) as client:  # as a worker takes one
+        client.brpop(queue_name("no workers"))
+    sender.send("no workers")
+    sender.close()
+    assert hints(redis, "no workers") == MOST_HINTS
 
 
 def test_a_redis_that_is_down_costs_little_and_says_so(tmp_path):

@@ -8,12 +8,14 @@ import threading
 from datetime import timedelta
 
 from redis import Redis
+from structlog.testing import capture_logs
 
 from pgd_core.datasets.layout import CocoSplit
 from pgd_core.jobs.machine import Offer
+from pgd_core.store import SqlJobStore
 from tests.worker.conftest import RUN_OUT, wait_for
 from worker.queue import HintNotSent, HintSender, queue_name
-from worker.reconciler import reconcile, repeat
+from worker.reconciler import in_turn, reconcile, repeat
 
 MINUTE = timedelta(minutes=1)
 
@@ -114,3 +116,30 @@ def test_a_sender_serves_the_reconciler(redis, world):
 
     with Redis(unix_socket_path=str(redis.socket)) as client:
         assert client.llen(queue_name("default")) == 1
+
+
+def test_a_step_that_fails_holds_up_none_of_the_others():
+    done = []
+
+    def fails():
+        raise OSError("a row that nobody understands")
+
+    with capture_logs() as logged:
+        assert not in_turn(first=fails, second=lambda: done.append(2))
+
+    assert done == [2]
+    assert [(line["event"], line["step"]) for line in logged] == [("step_failed", "first")]
+    assert in_turn(second=lambda: done.append(3))
+
+
+def test_jobs_are_hinted_though_no_lease_can_be_ended(world):
+    class Broken(SqlJobStore):
+        def expire_leases(self):
+            raise ValueError("a row that nobody understands")
+
+    world.submit("succeed")
+    hints = Hints()
+
+    assert not reconcile(Broken(world.engine), hints, MINUTE)
+    assert hints.sent == ["default"]
+    assert reconcile(world.jobs, hints, MINUTE)

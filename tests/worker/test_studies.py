@@ -242,3 +242,64 @@ def test_a_study_without_its_data_set_fails_in_words(study_world):
     ended = study_world.jobs.get(study.id)
     assert ended.state is JobState.FAILED
     assert "data set 'digits' version 1" in ended.message
+
+
+def queue_at_most(study_world, jobs):
+    SqlTeamStore(study_world.world.engine).put(
+        "default", weight=1, max_running_gpus=None, max_queued_jobs=jobs
+    )
+
+
+def test_a_study_whose_team_may_queue_no_more_says_so_and_goes_on_when_it_may(study_world):
+    study = study_world.submit(teachers={"fcos": study_world.teacher()})
+    queue_at_most(study_world, 2)
+    study_world.driver.advance_all()
+
+    told = study_world.jobs.get(study.id)
+    assert (told.state, len(study_world.queued())) == (JobState.RUNNING, 2)
+    assert told.progress["message"].startswith("0 of 3 jobs have ended; the next has to wait: ")
+    assert "team 'default' has 2 jobs waiting, and may have 2" in told.progress["message"]
+
+    study_world.work(Reason.COMPLETED)
+    study_world.driver.advance_all()
+    assert study_world.queued() == ["fcos: head-only student, seed 0", "fcos: PGD, seed 0"]
+    study_world.work(Reason.COMPLETED, Reason.COMPLETED)
+    study_world.driver.advance_all()
+
+    study = study_world.jobs.get(study.id)
+    assert (study.state, [row["gaps"] for row in study.result["rows"]]) == ("succeeded", [0, 0, 0])
+
+
+def test_a_study_is_not_concluded_over_the_jobs_that_it_may_not_queue_yet(study_world):
+    study = study_world.submit(teachers={"fcos": study_world.teacher()})
+    queue_at_most(study_world, 1)
+    for name in ("fcos: plain student, seed 0", "fcos: head-only student, seed 0"):
+        study_world.driver.advance_all()
+        assert study_world.work(Reason.COMPLETED) == [name]
+    queue_at_most(study_world, 0)
+    study_world.driver.advance_all()
+
+    told = study_world.jobs.get(study.id)
+    assert (told.state, told.progress["jobs"]) == ("running", {"ended": 2, "total": 3})
+
+
+def test_a_teacher_that_may_not_be_queued_yet_is_told_too(study_world):
+    study = study_world.submit()
+    queue_at_most(study_world, 0)
+    study_world.studies.begin(study.id)
+    study_world.driver.advance_all()
+
+    assert "may have 0" in study_world.jobs.get(study.id).progress["message"]
+
+
+def test_a_study_that_this_version_does_not_understand_ends_and_holds_up_no_other(study_world):
+    old, good = (study_world.submit() for _ in range(2))
+    with writing(study_world.world.engine) as session:
+        spec = old.spec | {"a_setting_of_once": 1}
+        session.execute(update(JobRow).where(JobRow.id == old.id).values(spec=spec))
+    study_world.driver.advance_all()
+
+    ended = study_world.jobs.get(old.id)
+    assert (ended.state, ended.reason) == (JobState.FAILED, Reason.INVALID_SPEC)
+    assert "a_setting_of_once" in ended.message
+    assert study_world.jobs.get(good.id).state is JobState.RUNNING

@@ -137,6 +137,54 @@ def test_an_attempt_that_began_after_the_job_was_looked_at_is_left_alone(world):
     assert names(folder) == ["trainer.log", "work"]
 
 
+def test_a_cancelled_job_that_was_tried_again_since_loses_no_checkpoints(world):
+    job, claim = claimed(world)
+    world.jobs.cancel(job.id)
+    cancelled = world.jobs.finish(claim, Reason.CANCELLED_BY_USER)
+    world.jobs.retry(job.id)
+    world.jobs.claim(Offer("worker-2", "default"), MINUTE)
+    folders = [attempt(world, job, number) for number in (1, 2)]
+
+    tidy(cancelled, world.attempts, world.jobs, world.files)
+
+    assert names(folders[0]) == ["trainer.log", "work"]  # the second attempt may be reading it
+    assert names(folders[1]) == ["outputs", "trainer.log", "work"]
+
+
+@pytest.mark.parametrize("reason", [Reason.COMPLETED, Reason.CANCELLED_BY_USER])
+def test_of_an_ended_job_only_attempts_that_the_database_knows_are_tidied(world, reason):
+    job, claim = claimed(world)
+    done = world.jobs.finish(claim, reason)
+    folders = [attempt(world, job, number) for number in (1, 2)]
+
+    tidy(done, world.attempts, world.jobs, world.files)
+
+    assert [names(folder) for folder in folders] == [
+        ["trainer.log"],
+        ["outputs", "trainer.log", "work"],
+    ]
+
+
+@pytest.mark.parametrize("age", [8 * DAY, 91 * DAY])
+@pytest.mark.parametrize("again", [0, 1])
+def test_a_failed_job_that_is_tried_again_while_the_sweep_goes_on_keeps_everything(
+    world, age, again
+):
+    class Slow(SqlHousekeeping):
+        def now(self):  # asked once the jobs were looked at
+            world.jobs.retry(job.id)
+            for _ in range(again):
+                world.jobs.claim(Offer("worker-2", "default"), MINUTE)
+            return super().now()
+
+    job = ended(world, Reason.DIVERGED, age)
+    folder = attempt(world, job)
+
+    sweep(world.folder, world.jobs, world.files, Slow(world.engine), KEPT)
+
+    assert names(folder) == ["trainer.log", "work"]
+
+
 def test_a_failed_jobs_checkpoints_of_every_attempt_are_kept_so_that_it_can_be_tried_again(
     world, clean
 ):

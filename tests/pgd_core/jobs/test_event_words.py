@@ -107,7 +107,7 @@ LOST = {"attempt": 2, "reason": "worker_lost", "message": "worker-1 was\nsilent"
         (
             "retried",
             "mira",
-            {"after": "cancelled_by_user", "goes_on_from_attempt": 0},
+            {"after": "cancelled_by_user"},
             "mira asked to try it again after: cancelled by user",
         ),
         (

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
+from structlog.testing import capture_logs
 
 from pgd_core.errors import Conflict, IllegalMove, LeaseLost, NotFound
 from pgd_core.jobs.job import Artifact, JobState, Reason, StopRequest
@@ -350,6 +351,21 @@ def test_expired_leases_requeue_until_the_attempts_are_used_up(jobs, spec):
     assert (failed.state, failed.reason, failed.attempt) == ("failed", "worker_lost", 2)
     assert jobs.expire_leases() == []
     assert kinds(jobs, job.id) == ["submitted", "claimed", "requeued", "claimed", "failed"]
+
+
+def test_a_job_that_cannot_be_ended_holds_up_no_other(jobs, engine, spec):
+    broken, good = (jobs.submit(spec) for _ in range(2))
+    for _ in range(2):
+        claim(jobs, RUN_OUT)
+    with writing(engine) as session:
+        of_another_version = update(JobRow).where(JobRow.id == broken.id)
+        session.execute(of_another_version.values(reason="eaten_by_mice"))
+
+    with capture_logs() as logged:
+        [ended] = jobs.expire_leases()
+
+    assert (ended.id, ended.state) == (good.id, "queued")
+    assert [(line["event"], line["row"]) for line in logged] == [("row_failed", broken.id)]
 
 
 def test_a_live_lease_does_not_expire(jobs, spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -102,6 +103,31 @@ def test_a_job_s_own_weights_are_a_teacher_at_once(library, jobs, model, spec):
     )
 
     assert (teacher.state, teacher.source_job) == ("ready", job.id)
+
+
+def test_of_many_who_register_a_jobs_teacher_once_one_does_and_all_get_it(
+    library, jobs, model, spec
+):
+    job = jobs.submit(spec)
+
+    def register(number):
+        weights = {"key": "jobs/1/1/detector.safetensors", "sha256": "a"}
+        name, classes = f"by {number}", ("0",)
+        return library.add_teacher(name, model, classes, source_job=job.id, once=True, **weights).id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(register, range(16)))
+
+    assert ids == {teacher.id for teacher in library.teachers()}
+    assert len(ids) == 1
+
+
+def test_a_jobs_weights_are_as_many_teachers_as_people_ask_for(library, jobs, model, spec):
+    job = jobs.submit(spec)
+    for name in ("one", "two"):
+        library.add_teacher(name, model, ("0",), source_job=job.id, key="k", sha256="a")
+
+    assert [teacher.name for teacher in library.teachers()] == ["two", "one"]
 
 
 def test_what_does_not_exist_is_not_found(library, model):

@@ -220,6 +220,7 @@ def test_a_job_that_was_cancelled_while_it_ran_is_tried_again_without_the_old_re
     jobs.finish(lease, Reason.CANCELLED_BY_USER)
 
     assert jobs.retry(job.id).stop_requested is None
+    assert jobs.events(job.id)[-1].data == {"after": "cancelled_by_user"}
     _, second = claim(jobs)
     assert jobs.heartbeat(second, MINUTE).stop is None
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 
 from pgd_core.errors import IllegalMove, NotFound
+from pgd_core.jobs.job import Reason
 from pgd_core.jobs.machine import Device, Worker
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 def state(cluster, name="w"):
@@ -163,7 +164,7 @@ def test_a_beat_after_goodbye_changes_nothing(cluster):
     assert state(cluster) == "stopped"
 
 
-def test_the_machines_that_ever_served_a_pool_are_told_once_each(cluster):
+def test_the_machines_that_served_a_pool_are_told_once_each(cluster):
     gpus = (Device(0, "H100", "GPU-1", 81_559), Device(1, "H100", "GPU-2", 81_559))
     for name, pool, devices in (
         ("a", "gpu", gpus),
@@ -176,3 +177,61 @@ def test_the_machines_that_ever_served_a_pool_are_told_once_each(cluster):
 
     assert sorted(cluster.workers.machines("gpu"), key=len) == [(gpus[0],), gpus]
     assert cluster.workers.machines("none") == []
+
+
+# Forgotten
+
+
+def test_a_worker_that_is_gone_for_long_is_forgotten_and_one_that_lives_or_left_of_late_is_not(
+    cluster,
+):
+    for name in ("stopped", "lost", "alive", "draining"):
+        cluster.worker(name)
+    cluster.workers.stopped("stopped")
+    cluster.pass_time(hours=8 * 24)
+    for name in ("alive", "draining"):
+        cluster.workers.beat(name)
+    cluster.workers.drain("draining")
+    cluster.workers.mark_lost(MINUTE)
+    for name in ("just left", "just lost"):
+        cluster.worker(name)
+    cluster.pass_time(hours=6 * 24)
+    cluster.workers.stopped("just left")
+    cluster.workers.mark_lost(MINUTE)
+    for name in ("alive", "draining"):
+        cluster.workers.beat(name)
+
+    assert cluster.workers.forget(7 * DAY) == ["lost", "stopped"]
+
+    left = {worker.name: worker.state for worker in cluster.workers.workers(gone_too=True)}
+    assert left == {
+        "alive": "active",
+        "draining": "draining",
+        "just left": "stopped",
+        "just lost": "lost",
+    }
+    assert cluster.workers.forget(7 * DAY) == []
+
+
+def test_a_worker_is_remembered_while_it_holds_a_job_and_no_longer(cluster):
+    cluster.worker("w")
+    cluster.submit()
+    claim = cluster.run("w")
+    cluster.pass_time(hours=8 * 24)
+    cluster.workers.mark_lost(MINUTE)
+    assert cluster.workers.forget(7 * DAY) == []
+
+    cluster.jobs.finish(claim, Reason.COMPLETED)
+
+    assert cluster.workers.forget(7 * DAY) == ["w"]
+    assert cluster.jobs.events(claim.job_id)[-1].by == "w"
+
+
+def test_a_forgotten_workers_gpus_are_not_counted_on(cluster):
+    cluster.worker("old", 8)
+    cluster.pass_time(hours=8 * 24)
+    cluster.workers.mark_lost(MINUTE)
+    cluster.worker("new", 1)
+    cluster.workers.forget(7 * DAY)
+
+    assert [len(devices) for devices in cluster.workers.machines("default")] == [1]
