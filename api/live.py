@@ -9,6 +9,7 @@ slow one falls behind alone, and holds nothing in memory but its number.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import deque
@@ -18,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
-from fastapi.sse import ServerSentEvent
 
 from api.caller import Caller
 from api.errors import NotServing
@@ -26,6 +26,7 @@ from pgd_core.jobs.live import LiveStore, Marks, SeriesName
 
 POLL_S = 0.5
 KEYS_EVERY_S = 20.0  # a revoked key's streams end within this
+PING_S = 15.0  # of silence, then a comment keeps the connection open
 LIFETIME_S = 3600.0  # of a stream; its client comes again
 MOST_LISTENERS = 1000  # of a process
 REMEMBERED = 500  # newest lines of a series
@@ -186,43 +187,48 @@ class Listener:
             with suppress(RuntimeError):  # the loop has ended, and with it the stream
                 self._loop.call_soon_threadsafe(self._news.set)
 
-    async def stream(self) -> AsyncIterator[ServerSentEvent]:
-        """Every line after its number, then the end; cut short when its time is over."""
+    async def stream(self) -> AsyncIterator[str]:
+        """Server-Sent Events: every line after its number, then the end; cut short when its time is
+        over. What comes at once is sent at once: a message alone costs as much as ten."""
         self._loop = asyncio.get_running_loop()
         self._ends_at = time.monotonic() + LIFETIME_S
         self._watcher.join(self)
         try:
-            yield ServerSentEvent(comment="from here on")
-            while await self._woken():
+            yield ": from here on\n\n"
+            while not self._over(None):
+                if not await self._woken():
+                    yield ": still here\n\n"
+                    continue
                 marks = self._watcher.marks_of(self.job_id)
                 if marks is None:
                     continue
-                async for line in self._until(marks):
-                    yield line
+                async for lines in self._until(marks):
+                    yield "".join(f"data: {text}\nid: {number}\n\n" for number, text in lines)
                 if self._over(marks):
                     return
                 if marks.ended and self.number >= marks.of(self.series):
-                    yield ServerSentEvent(data={"state": marks.state}, event="end")
+                    yield f"event: end\ndata: {json.dumps({'state': marks.state})}\n\n"
                     return
         finally:
             self._watcher.leave(self)
 
-    async def _until(self, marks: Marks) -> AsyncIterator[ServerSentEvent]:
+    async def _until(self, marks: Marks) -> AsyncIterator[list[Line]]:
         """Its lines up to the mark."""
         while self.number < marks.of(self.series) and not self._over(marks):
             lines = await self._watcher.lines_after(self.job_id, self.series, self.number)
             if not lines:
                 return
-            for number, text in lines:
-                self.number = number
-                yield ServerSentEvent(raw_data=text, id=str(number))
+            self.number = lines[-1][0]
+            yield lines
 
     async def _woken(self) -> bool:
-        """Whether there is something to look at, rather than its time over."""
+        """Whether there is something to look at, rather than a while without anything."""
+        wait_s = min(PING_S, self._ends_at - time.monotonic())
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), self._ends_at - time.monotonic())
+            await asyncio.wait_for(self._news.wait(), wait_s)
+        woken = self._news.is_set()
         self._news.clear()
-        return not self._over(None)
+        return woken
 
     def _over(self, marks: Marks | None) -> bool:
         hidden = self.unwanted or (marks is not None and not self.caller.sees(marks.team))

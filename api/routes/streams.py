@@ -7,11 +7,11 @@ has ended and all was sent; a stream that ends without it was cut, and shall be 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 
 from api.caller import Viewer
 from api.live import Listener
@@ -57,27 +57,36 @@ def _listener_of(series: SeriesName) -> Callable[..., Listener]:
     return find
 
 
+class EventStream(StreamingResponse):
+    """What proxies neither keep nor hold up."""
+
+    media_type = "text/event-stream"
+
+    @classmethod
+    def of(cls, listener: Listener) -> Self:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return cls(listener.stream(), headers=headers)
+
+
 @router.get(
     "/events/stream",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses=_STREAM | problems(404, 503),
 )
 async def stream_job_events(
     listener: Annotated[Listener, Depends(_listener_of("events"))],
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """The job's history as it happens, as Server-Sent Events; each as in `GET …/events`."""
-    async for line in listener.stream():
-        yield line
+    return EventStream.of(listener)
 
 
 @router.get(
     "/metrics/stream",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
     responses=_STREAM | problems(404, 503),
 )
 async def stream_job_metrics(
     listener: Annotated[Listener, Depends(_listener_of("metrics"))],
-) -> AsyncIterator[ServerSentEvent]:
+) -> EventStream:
     """Lines of progress as they come, as Server-Sent Events; each as in `GET …/metrics`."""
-    async for line in listener.stream():
-        yield line
+    return EventStream.of(listener)

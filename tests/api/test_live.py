@@ -66,11 +66,15 @@ def caller(world):
 async def listen(watcher, caller, job_id, series="metrics", after=0):
     """The numbers of all lines up to the end."""
     numbers, ended = [], False
-    async for message in watcher.listener(caller, job_id, series, after).stream():
-        if message.id is not None:
-            numbers.append(int(message.id))
-        ended |= message.event == "end"
+    async for text in watcher.listener(caller, job_id, series, after).stream():
+        numbers += ids_in(text)
+        ended |= "event: end" in text.splitlines()
     return numbers, ended
+
+
+def ids_in(text):
+    """The numbers of the lines in a piece of a stream."""
+    return [int(each.removeprefix("id: ")) for each in text.splitlines() if each.startswith("id: ")]
 
 
 def test_a_hundred_listeners_ask_the_database_as_one_does_and_lose_nothing(world, counted, caller):
@@ -133,7 +137,7 @@ def test_a_listener_that_does_not_read_holds_up_nobody_and_misses_nothing(world,
             await asyncio.to_thread(world.beat, claim, line(n))
         await asyncio.to_thread(world.services.jobs.finish, claim, Reason.COMPLETED)
         first = await quick
-        late = [int(message.id) async for message in lazy if message.id]
+        late = [number async for text in lazy for number in ids_in(text)]
         return first, late
 
     (first, ended), late = asyncio.run(go())
@@ -149,11 +153,24 @@ def test_a_stream_of_a_job_that_moved_to_another_team_ends(world, counted, calle
         stream = counted[0].listener(caller, job_id, "events", 0).stream()
         seen = [await anext(stream), await anext(stream)]
         await asyncio.to_thread(world.http.patch, f"/v1/jobs/{job_id}", json={"team": "other"})
-        return seen, [message async for message in stream]
+        return seen, [text async for text in stream]
 
     (_, submitted), rest = asyncio.run(go())
-    assert json.loads(submitted.raw_data)["kind"] == "submitted"
+    assert json.loads(submitted.splitlines()[0].removeprefix("data: "))["kind"] == "submitted"
     assert rest == []
+
+
+def test_a_comment_keeps_a_silent_connection_open(world, counted, caller, monkeypatch):
+    monkeypatch.setattr(live, "PING_S", 0.01)
+    job_id = world.submitted()
+
+    async def go():
+        stream = counted[0].listener(caller, job_id, "metrics", 0).stream()
+        found = [await anext(stream) for _ in range(3)]
+        await stream.aclose()
+        return found
+
+    assert asyncio.run(go()) == [": from here on\n\n", *[": still here\n\n"] * 2]
 
 
 def test_there_are_so_many_listeners_and_no_more(world, caller, monkeypatch):
