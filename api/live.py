@@ -197,7 +197,7 @@ class Listener:
             yield ": from here on\n\n"
             while not self._over(None):
                 if not await self._woken():
-                    yield ": still here\n\n"
+                    yield ": ping\n\n"
                     continue
                 marks = self._watcher.marks_of(self.job_id)
                 if marks is None:

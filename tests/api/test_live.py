@@ -170,7 +170,7 @@ def test_a_comment_keeps_a_silent_connection_open(world, counted, caller, monkey
         await stream.aclose()
         return found
 
-    assert asyncio.run(go()) == [": from here on\n\n", *[": still here\n\n"] * 2]
+    assert asyncio.run(go()) == [": from here on\n\n", *[": ping\n\n"] * 2]
 
 
 def test_there_are_so_many_listeners_and_no_more(world, caller, monkeypatch):
