@@ -8,7 +8,7 @@ has ended and all was sent; a stream that ends without it was cut, and shall be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
@@ -32,10 +32,15 @@ _EXAMPLE = (
     'data: {"sequence": 3, "kind": "started", …}\nid: 3\n\n'
     'event: end\ndata: {"state": "succeeded"}\n\n'
 )
+_MEDIA_TYPE = "text/event-stream"
+_MESSAGE = {  # OpenAPI 3.2's word for what each message of a stream is
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("data", "event", "id")},
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Lines as they come.",
-        "content": {"text/event-stream": {"example": _EXAMPLE}},
+        "content": {_MEDIA_TYPE: {"itemSchema": _MESSAGE, "example": _EXAMPLE}},
     }
 }
 
@@ -57,36 +62,31 @@ def _listener_of(series: SeriesName) -> Callable[..., Listener]:
     return find
 
 
-class EventStream(StreamingResponse):
+def _streamed(listener: Listener) -> StreamingResponse:
     """What proxies neither keep nor hold up."""
-
-    media_type = "text/event-stream"
-
-    @classmethod
-    def of(cls, listener: Listener) -> Self:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return cls(listener.stream(), headers=headers)
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(listener.stream(), headers=headers, media_type=_MEDIA_TYPE)
 
 
 @router.get(
     "/events/stream",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses=_STREAM | problems(404, 503),
 )
 async def stream_job_events(
     listener: Annotated[Listener, Depends(_listener_of("events"))],
-) -> EventStream:
+) -> StreamingResponse:
     """The job's history as it happens, as Server-Sent Events; each as in `GET …/events`."""
-    return EventStream.of(listener)
+    return _streamed(listener)
 
 
 @router.get(
     "/metrics/stream",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses=_STREAM | problems(404, 503),
 )
 async def stream_job_metrics(
     listener: Annotated[Listener, Depends(_listener_of("metrics"))],
-) -> EventStream:
+) -> StreamingResponse:
     """Lines of progress as they come, as Server-Sent Events; each as in `GET …/metrics`."""
-    return EventStream.of(listener)
+    return _streamed(listener)
