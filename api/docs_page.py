@@ -21,12 +21,13 @@ _POLICY = (
 
 def install(app: FastAPI) -> None:
     """Add the page and its files; addresses are relative, so that a proxy may add a prefix."""
+    assets = ASSETS.removeprefix("/")
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=app.title,
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon-32x32.png",
+        swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+        swagger_css_url=f"{assets}/swagger-ui.css",
+        swagger_favicon_url=f"{assets}/favicon-32x32.png",
         swagger_ui_parameters={"displayRequestDuration": True, "filter": True},
     )
     page.headers["Content-Security-Policy"] = _POLICY

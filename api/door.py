@@ -14,14 +14,15 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import docs_page
 from api.caller import Caller
 from api.errors import RateLimited, problem
 from api.services import Services
 from pgd_core.errors import Unauthenticated
 from pgd_core.jobs.keys import Key
 
-PUBLIC_PAGES = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
-PUBLIC_FOLDERS = ("/problems/", "/docs/assets/")
+PUBLIC_PAGES = frozenset({"/livez", "/readyz", "/openapi.json", docs_page.PAGE})
+PUBLIC_FOLDERS = ("/problems/", f"{docs_page.ASSETS}/")
 _HOW = "send the header 'Authorization: Bearer pgd_…' with an API key"
 
 

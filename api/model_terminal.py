@@ -10,14 +10,13 @@ from rich.table import Table
 
 from api.comparison_views import ComparisonView
 from api.model_views import FoundView, ModelView
-from api.terminal import clock
+from api.terminal import clock, close_table
 
 
 def models_table(models: Sequence[ModelView]) -> Table:
     """One model a row, whole on 80 columns but for its name and tags."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in ("id", "model", "AP", "gain", "export", "created", "tags"):
-        table.add_column(head, no_wrap=head not in ("model", "tags"), overflow="fold")
+    heads = ("id", "model", "AP", "gain", "export", "created", "tags")
+    table = close_table(heads, wrapped=("model", "tags"))
     for model in models:
         table.add_row(
             model.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -104,13 +104,20 @@ def gains(result: Mapping[str, Any]) -> list[str]:
 
 def jobs_table(jobs: list[JobView]) -> Table:
     """One job a row, whole on 80 columns but for its name."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for head in ("id", "kind", "state", "done", "left", "created", "name"):
-        table.add_column(head, no_wrap=head != "name")
+    heads = ("id", "kind", "state", "done", "left", "created", "name")
+    table = close_table(heads, wrapped=("name",))
     for job in jobs:
         state = f"{job.state} ({job.reason})" if job.state == "failed" else str(job.state)
         made, done = clock(job.created_at), f"{job.done:.0%}"
         table.add_row(job.id, job.kind, state, done, _left(job), made, escape(job.name))
+    return table
+
+
+def close_table(heads: Sequence[str], wrapped: Collection[str]) -> Table:
+    """Columns with a blank between them, of which only some may break their lines."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, no_wrap=head not in wrapped, overflow="fold")
     return table
 
 

@@ -36,6 +36,7 @@ A message names the thing, its value and the way out. None of these knows HTTP o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -216,3 +217,13 @@ class StoppedBySignal(RunFailed):
 
 class StorageUnavailable(OSError):
     """The file store does not answer as it should; the same again may succeed."""
+
+
+def with_origins(error: BaseException) -> Iterator[BaseException]:
+    """The error, the one that it arose from, and so on."""
+    seen: set[int] = set()
+    origin: BaseException | None = error
+    while origin is not None and id(origin) not in seen:
+        seen.add(id(origin))
+        yield origin
+        origin = origin.__cause__ or origin.__context__

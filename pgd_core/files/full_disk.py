@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from pgd_core.errors import DiskFull
+from pgd_core.errors import DiskFull, with_origins
 
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 # Rust's libraries, safetensors among them, tell the system's number in their message only.
@@ -19,7 +18,7 @@ def lacks_room(error: BaseException) -> bool:
     """Whether the error, or one that it arose from, says that a disk or a quota is full."""
     return any(
         getattr(each, "errno", None) in _NUMBERS or _IN_WORDS.search(str(each))
-        for each in _with_origins(error)
+        for each in with_origins(error)
     )
 
 
@@ -30,21 +29,12 @@ def free_mib(folder: Path) -> float:
 
 def disk_full(folder: Path, error: BaseException) -> DiskFull:
     """The same in words for people; notes of the error say what was being written."""
-    doing = "; ".join(note for each in _with_origins(error) for note in _notes(each))
+    doing = "; ".join(note for each in with_origins(error) for note in _notes(each))
     return DiskFull(
         f"the disk of {folder} is full: {free_mib(folder):.1f} MiB free"
         + (f" after what failed ({doing})" if doing else "")
         + "; make room there, and the run goes on from its newest checkpoint"
     )
-
-
-def _with_origins(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    origin: BaseException | None = error
-    while origin is not None and id(origin) not in seen:
-        seen.add(id(origin))
-        yield origin
-        origin = origin.__cause__ or origin.__context__
 
 
 def _notes(error: BaseException) -> list[str]:

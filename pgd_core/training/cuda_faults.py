@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import torch
 
-from pgd_core.errors import GpuFault, MachineUnusable, RunFailed
+from pgd_core.errors import GpuFault, MachineUnusable, RunFailed, with_origins
 
 _FAULT = re.compile(r"(CUDA error|Cuda failure)\b[^\n]*")  # torch's words, and NCCL's
 # The program's own mistakes, which another GPU would not forgive either.
@@ -36,20 +35,13 @@ def no_gpu() -> MachineUnusable:
 
 def cuda_fault(error: BaseException) -> RunFailed | None:
     """The error in our words where CUDA broke off, and not by a mistake of the program's."""
-    said = (_FAULT.search(str(each)) for each in _with_origins(error))
+    said = (_FAULT.search(str(each)) for each in with_origins(error))
     told = next((found[0] for found in said if found), None)
     if told is None or _OF_THE_PROGRAM.search(told):
         return None
     if _OF_THE_MACHINE.search(told):
         return MachineUnusable(f"the GPU cannot be used ({told}); {_LOOK}")
     return GpuFault(f"the GPU broke off ({told}); where that happens to one machine only, {_LOOK}")
-
-
-def _with_origins(error: BaseException) -> Iterator[BaseException]:
-    origin: BaseException | None = error
-    while origin is not None:
-        yield origin
-        origin = origin.__cause__ or origin.__context__
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from mmdet.utils import register_all_modules
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from pgd_core.errors import DatasetUnusable, OutOfMemory, PgdError, ProcessLost
+from pgd_core.errors import DatasetUnusable, OutOfMemory, PgdError, ProcessLost, with_origins
 from pgd_core.jobs.run import RunSpec
 from pgd_core.training.cuda_faults import cuda_fault, no_gpu
 from pgd_core.training.job import run_job
@@ -77,12 +77,10 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 def _is_loss_of_a_loader(error: Exception) -> bool:
     """torch's words, raised wherever its signal found us, or a pipe that ended while we read it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError | EOFError) or _LOST_LOADER.search(str(cause)):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(
+        isinstance(each, ConnectionError | EOFError) or _LOST_LOADER.search(str(each))
+        for each in with_origins(error)
+    )
 
 
 def _without_workers_traceback(message: str) -> str:

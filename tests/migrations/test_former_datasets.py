@@ -12,29 +12,12 @@ from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Artifact, Reason
 from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
-from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate, open_engine
+from pgd_core.store import SqlJobStore, SqlLibraryStore, migrate
 from pgd_core.store.dataset_tables import DatasetRow, FormerDatasetRow
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.migrate import alembic_config
-from tests.servers import postgres_url, sqlite_url
 
 DETECTOR = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet18"))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    url = postgres_url()
-    migrate(url)
-    return url
-
-
-@pytest.fixture
-def engine(url):
-    engine = open_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def dataset_of(library):

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
 from pgd_core.jobs.job import Artifact, Reason
 from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob, ExportJob, TrainJob
-from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlModelStore, migrate, open_engine
+from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlModelStore, migrate
 from pgd_core.store.engine import writing
 from pgd_core.store.migrate import alembic_config
-from tests.servers import postgres_url, sqlite_url
 
 LEASE = timedelta(minutes=1)
 DETECTOR = DetectorSpec(
@@ -27,22 +25,6 @@ RESULT = {
     "detector": {"metrics": {"AP": 30.0}},
     "gain": {"over_plain": 2.5},
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    url = postgres_url()
-    migrate(url)
-    return url
-
-
-@pytest.fixture
-def engine(url):
-    engine = open_engine(url)
-    yield engine
-    engine.dispose()
 
 
 def run(engine, spec, *names, reason=Reason.COMPLETED):

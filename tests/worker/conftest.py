@@ -15,7 +15,7 @@ import pytest
 from pgd_core.files import LocalFileStore
 from pgd_core.jobs.job import Job
 from pgd_core.jobs.machine import ONE_CPU_SLOT, Needs, Placement
-from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
+from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, open_engine
 from tests.servers import RedisServer, redis_server, sqlite_url
 from worker.processes import MARKER, _find
@@ -110,6 +110,23 @@ def world(tmp_path: Path) -> Iterator[World]:
 def redis() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
+
+
+def distillation(world: World, weights: bytes = b"heavy") -> Job:
+    """A job whose teacher lies in the file store."""
+    source, key = world.folder / "weights", "teachers/1/teacher.safetensors"
+    source.write_bytes(weights)
+    _, sha256 = world.files.put(key, source)
+    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
+    teacher = world.library.add_teacher("big", model, ("0", "1"), key=key, sha256=sha256)
+    spec = DistillJob(
+        kind="distill",
+        name="succeed",
+        dataset=world.dataset,
+        teacher=teacher.id,
+        student=BackboneSpec(name="resnet18"),
+    )
+    return world.jobs.submit(spec)
 
 
 def make_old(path: Path, age: timedelta) -> None:

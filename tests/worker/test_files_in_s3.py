@@ -10,11 +10,10 @@ import pytest
 from pgd_core.files import open_files
 from pgd_core.jobs.job import JobState
 from pgd_core.jobs.machine import Offer
-from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
 from pgd_core.settings import Settings
 from pgd_core.store import SqlHousekeeping
 from tests.servers import free_port
-from tests.worker.conftest import RUN_OUT, make_old
+from tests.worker.conftest import RUN_OUT, distillation, make_old
 from worker.sweep import Retention, sweep
 
 HEAVY = b"heavy"
@@ -31,24 +30,8 @@ def world(world, settings):
     return world
 
 
-def distillation(world, tmp_path):
-    (tmp_path / "weights").write_bytes(HEAVY)
-    key = "teachers/1/teacher.safetensors"
-    _, sha256 = world.files.put(key, tmp_path / "weights")
-    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
-    teacher = world.library.add_teacher("big", model, ("0", "1"), key=key, sha256=sha256)
-    spec = DistillJob(
-        kind="distill",
-        name="succeed",
-        dataset=world.dataset,
-        teacher=teacher.id,
-        student=BackboneSpec(name="resnet18"),
-    )
-    return world.jobs.submit(spec)
-
-
-def test_a_job_gets_its_teacher_from_the_bucket_and_publishes_there(world, tmp_path):
-    job = distillation(world, tmp_path)
+def test_a_job_gets_its_teacher_from_the_bucket_and_publishes_there(world):
+    job = distillation(world, HEAVY)
 
     world.runner().work()
 
@@ -60,8 +43,8 @@ def test_a_job_gets_its_teacher_from_the_bucket_and_publishes_there(world, tmp_p
     assert world.files.keys(f"jobs/{job.id}/1") == sorted(a.key for a in artifacts.values())
 
 
-def test_a_bucket_that_is_away_is_no_failure_of_the_job(world, settings, tmp_path, monkeypatch):
-    job, there = distillation(world, tmp_path), world.files
+def test_a_bucket_that_is_away_is_no_failure_of_the_job(world, settings, monkeypatch):
+    job, there = distillation(world, HEAVY), world.files
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     world.files = open_files(settings)
 

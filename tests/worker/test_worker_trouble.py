@@ -11,8 +11,7 @@ import pytest
 
 from pgd_core.errors import StorageUnavailable
 from pgd_core.jobs.machine import Device, Worker
-from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
-from tests.worker.conftest import wait_for
+from tests.worker.conftest import distillation, wait_for
 from worker.presence import Presence
 from worker.runner import Runner
 from worker.slots import Slots
@@ -40,25 +39,6 @@ class FilesAway:
             return method(*arguments)
 
         return asked
-
-
-def distillation(world):
-    """A job whose teacher lies in the file store."""
-    weights = world.folder / "weights"
-    weights.write_bytes(b"heavy")
-    _, sha256 = world.files.put("teachers/1/t.safetensors", weights)
-    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
-    teacher = world.library.add_teacher(
-        "big", model, ("0", "1"), key="teachers/1/t.safetensors", sha256=sha256
-    )
-    spec = DistillJob(
-        kind="distill",
-        name="succeed",
-        dataset=world.dataset,
-        teacher=teacher.id,
-        student=BackboneSpec(name="resnet18"),
-    )
-    return world.jobs.submit(spec)
 
 
 def with_slots(world, **options):
