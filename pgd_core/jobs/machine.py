@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Device:
     uuid: str  # for CUDA_VISIBLE_DEVICES (GPU-… or MIG-…); "" for a CPU slot
     memory_mb: int  # total memory of the GPU; for a CPU slot its share of the machine's memory
 
-    @property
+    @cached_property
     def is_mig(self) -> bool:
         """Whether it is an instance of a divided GPU: CUDA gives a process one of them only."""
         return self.uuid.startswith("MIG-")

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import NamedTuple
 
 from pgd_core.jobs.machine import Device, Needs, Priority, fits, steps, suitable
 
@@ -64,10 +65,10 @@ class Waiting:
     needs: Needs
     kind: str = ""
     name: str = field(default="", compare=False)  # for people
+    attempts: int = 0  # that it had
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):  # and not a dataclass: a decision may look at a thousand of them
     """A job that holds devices of a worker."""
 
     id: str
@@ -78,8 +79,8 @@ class Running:
     claimed_at: datetime
     ends_in_s: float | None  # expected; None: nobody knows
     stopping: bool = False  # asked to stop: its devices come free soon
-    kind: str = field(default="", compare=False)  # for people, and so is its name
-    name: str = field(default="", compare=False)
+    kind: str = ""  # for people, and so is its name
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,19 @@ def reservation(job: Waiting, machines: Sequence[Machine]) -> Reservation | None
 
 def _on(job: Waiting, machine: Machine) -> Reservation | None:
     """When and with what to spare the job starts on the machine, as running jobs end."""
-    if machine.draining or not fits(job.needs, machine.devices):
+    good = {device.slot for device in suitable(job.needs, machine.devices)}
+    if machine.draining or len(good) < job.needs.gpus:
         return None
-    still, wait_s = sorted(machine.running, key=_end), 0.0
-    free = machine.free
-    while not fits(job.needs, free):
-        wait_s = max(wait_s, _end(still.pop(0)))
-        free = machine.without(still)
+    free = len(good.difference(*(running.slots for running in machine.running)))
+    wait_s = 0.0
+    for ending in sorted(machine.running, key=_end):
+        if free >= job.needs.gpus:
+            break
+        wait_s = _end(ending)
+        free += len(good.intersection(ending.slots))
     if wait_s == _NEVER:  # whatever is free by now may be what it needs
         return Reservation(job.id, machine.name, job.needs, None, 0)
-    spare = len(suitable(job.needs, free)) - job.needs.gpus
-    return Reservation(job.id, machine.name, job.needs, wait_s, spare)
+    return Reservation(job.id, machine.name, job.needs, wait_s, free - job.needs.gpus)
 
 
 _NEVER = float("inf")

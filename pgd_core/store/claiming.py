@@ -11,16 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import Double, UpdateBase, bindparam, func, select, update
+from sqlalchemy import Double, UpdateBase, bindparam, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.jobs.job import Claim, Job, JobState, check_move
 from pgd_core.jobs.machine import (
+    Needs,
     Offer,
     WorkerState,
     chosen,
     fits,
+    largest,
     steps,
 )
 from pgd_core.jobs.scheduling import (
@@ -33,7 +35,7 @@ from pgd_core.jobs.scheduling import (
     reservation,
     within_limits,
 )
-from pgd_core.store.moves import add_event
+from pgd_core.store.moves import adding_event
 from pgd_core.store.pools import (
     first_of_teams,
     fits_one_of,
@@ -41,54 +43,48 @@ from pgd_core.store.pools import (
     of_kinds,
     read_durations,
     read_machines,
-    uses_and_firsts,
+    seen_in_turn,
     within_limit,
 )
 from pgd_core.store.rows import job_of
-from pgd_core.store.tables import Base, WorkerRow
+from pgd_core.store.tables import Base
 from pgd_core.store.times import database_now
+from pgd_core.store.turns import end_turn
 
 
 def claim_next(
     session: Session, offer: Offer, lease: timedelta, rules: SchedulingRules
 ) -> tuple[Job, Claim] | None:
     """The next job that the offer serves, taken; None when there is none."""
-    if not offer.free or take_turn(session, offer.worker) in _CLAIMS_NOTHING:
-        return None
-    while (found := _next(session, offer, rules)) is not None:
+    while offer.free and (found := _next(session, offer, rules)) is not None:
         taken = _take(session, found, offer, lease)
         if taken is not None:
             return taken
     return None
 
 
-def take_turn(session: Session, worker: str = "") -> str | None:
-    """Wait for all other decisions about the order; SQLite lets one writer in at a time anyway.
-
-    Returns the state of the worker, in the same look, of just before the turn.
-    """
-    postgresql = session.get_bind().dialect.name == "postgresql"
-    state: str | None = session.connection().scalar(
-        _STATE_IN_TURN if postgresql else _STATE, {"worker": worker}
-    )
-    return state
-
-
 def _next(session: Session, offer: Offer, rules: SchedulingRules) -> Waiting | None:
-    uses, heads = uses_and_firsts(session, offer.pool, rules.half_life)
-    if not heads:
+    """Who it is by now: it takes the turn, and keeps it until the transaction ends."""
+    state, uses, heads = seen_in_turn(session, offer, rules.half_life)
+    if state in _CLAIMS_NOTHING or not heads:
         return None
     first = in_order(heads, uses)[0]
     if uses[first.team].allows(first.needs.gpus) and fits(first.needs, offer.free):
         return first
-    return _next_around(session, offer, uses)
+    return _next_around(session, offer, uses, heads)
 
 
-def _next_around(session: Session, offer: Offer, uses: Mapping[str, TeamUse]) -> Waiting | None:
+def _next_around(
+    session: Session,
+    offer: Offer,
+    uses: Mapping[str, TeamUse],
+    heads: Sequence[Waiting],  # of each team and class the next job, whatever it needs
+) -> Waiting | None:
     """When the first in order cannot start here: who may, without holding it up."""
     durations = read_durations(session, offer.pool)
     machines = _claiming(session, offer, durations)
-    now, blocked = within_limits(startable(session, offer.pool, machines, uses), uses)
+    ordered = startable(session, offer.pool, machines, uses, heads)
+    now, blocked = within_limits(ordered, uses)
     reserved: Reservation | None = None
     for job in now:
         if fits(job.needs, offer.free):
@@ -108,13 +104,25 @@ def _next_around(session: Session, offer: Offer, uses: Mapping[str, TeamUse]) ->
 
 
 def startable(
-    session: Session, pool: str, machines: Sequence[Machine], uses: Mapping[str, TeamUse]
+    session: Session,
+    pool: str,
+    machines: Sequence[Machine],
+    uses: Mapping[str, TeamUse],
+    heads: Sequence[Waiting] | None = None,  # of each team and class the next job, if known
 ) -> list[Waiting]:
     """In order, of each team and class the next job that these workers and its team's limit allow
     at all."""
-    possible = [most for machine in machines for most in steps(machine.devices)]
-    conditions = [fits_one_of(possible), *_below_limits(uses)]
-    return in_order(first_of_teams(session, pool, *conditions), uses)
+    possible = largest(most for machine in machines for most in steps(machine.devices))
+    if heads is None or not all(_possible(job, possible, uses) for job in heads):
+        conditions = [fits_one_of(possible), *_below_limits(uses)]
+        heads = first_of_teams(session, pool, *conditions)
+    return in_order(heads, uses)
+
+
+def _possible(job: Waiting, possible: Sequence[Needs], uses: Mapping[str, TeamUse]) -> bool:
+    limit = uses[job.team].max_running_gpus
+    within_limit = limit is None or job.needs.gpus <= limit
+    return within_limit and any(job.needs.within(most) for most in possible)
 
 
 def _claiming(session: Session, offer: Offer, durations: Mapping[str, float]) -> list[Machine]:
@@ -143,7 +151,8 @@ def _take(
     """The job, claimed; None when it was cancelled, paused or moved just now."""
     devices = chosen(found.needs, offer.free)
     token = secrets.token_hex(16)
-    values = {
+    slots = [device.slot for device in devices]
+    taking = {
         "found": found.id,
         "of_pool": offer.pool,
         "of_team": found.team,
@@ -151,50 +160,47 @@ def _take(
         "of_gpus": found.needs.gpus,
         "of_memory": found.needs.min_memory_mb,
         "worker": offer.worker,
-        "slots": [device.slot for device in devices],
+        "slots": slots,
         "lease_token": token,
         "lease_s": lease.total_seconds(),
     }
-    row = session.connection().execute(_TAKE, values).one_or_none()
-    if row is None:
-        return None
-    job = job_of(row)
-    told = {"attempt": job.attempt, "slots": job.slots, "devices": [d.name for d in devices]}
-    add_event(session, job.id, "claimed", told, by=offer.worker)
-    return job, Claim(job.id, job.attempt, token)
+    names = [device.name for device in devices]
+    told = {"attempt": found.attempts + 1, "slots": slots, "devices": names}
+    mine = {"of": found.id, "token": token}
+    telling = {**mine, "kind": "claimed", "by": offer.worker, "data": told}
+    row = end_turn(session, (_TAKE, taking), (_TELL, telling), (_TAKEN, mine)).one_or_none()
+    return None if row is None else (job_of(row), Claim(row.id, row.attempt, token))
 
 
 def _taking() -> UpdateBase:
     check_move(JobState.QUEUED, JobState.STARTING)
-    jobs = Base.metadata.tables["jobs"]  # a table and not objects, and built once: the hot path
     return (
-        update(jobs)
+        update(_JOBS)
         .where(
-            jobs.c.id == bindparam("found"),
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.pool == bindparam("of_pool"),
-            jobs.c.team == bindparam("of_team"),
-            jobs.c.priority == bindparam("of_priority"),
-            jobs.c.gpus == bindparam("of_gpus"),
-            jobs.c.min_memory_mb == bindparam("of_memory"),
+            _JOBS.c.id == bindparam("found"),
+            _JOBS.c.state == JobState.QUEUED,
+            _JOBS.c.pool == bindparam("of_pool"),
+            _JOBS.c.team == bindparam("of_team"),
+            _JOBS.c.priority == bindparam("of_priority"),
+            _JOBS.c.gpus == bindparam("of_gpus"),
+            _JOBS.c.min_memory_mb == bindparam("of_memory"),
         )
         .values(
             state=JobState.STARTING,
-            attempt=jobs.c.attempt + 1,
+            attempt=_JOBS.c.attempt + 1,
             worker=bindparam("worker"),
             slots=bindparam("slots"),
             lease_token=bindparam("lease_token"),
             lease_expires_at=database_now(bindparam("lease_s", type_=Double)),
             claimed_at=database_now(),
         )
-        .returning(jobs)
     )
 
 
+# Tables and not objects, and built once: the hot path.
+_JOBS = Base.metadata.tables["jobs"]
 _TAKE = _taking()
-_STATE = select(
-    select(WorkerRow.state).where(WorkerRow.name == bindparam("worker")).scalar_subquery()
-)
-# Any number, the same in every process.
-_STATE_IN_TURN = _STATE.add_columns(func.pg_advisory_xact_lock(7407316))
+_MINE = _JOBS.c.lease_token == bindparam("token")
+_TELL = adding_event(_MINE)
+_TAKEN = select(_JOBS).where(_JOBS.c.id == bindparam("of"), _MINE)
 _CLAIMS_NOTHING = (WorkerState.DRAINING, WorkerState.STOPPED)

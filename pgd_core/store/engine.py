@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
+from pgd_core.store.turns import allow_trips
+
 _WRITES = "pgd_writes"
 _SQLITE_BUSY_MS = 10_000
 
@@ -30,7 +32,9 @@ def open_engine(url: str) -> Engine:
         return _open_sqlite(parsed)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL_ARGUMENTS)
+    engine = create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL_ARGUMENTS)
+    allow_trips(engine)
+    return engine
 
 
 @contextmanager

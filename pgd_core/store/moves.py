@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import UpdateBase, bindparam, func, insert, select, update
+from sqlalchemy import UpdateBase, bindparam, false, func, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -112,25 +112,29 @@ def add_event(
 ) -> None:
     """A line of history; the caller holds the job's row, so numbers neither clash nor skip."""
     line = {"of": job_id, "kind": kind, "by": by, "data": storable(data or {})}
-    session.connection().execute(_ADD_EVENT, line)
+    added = session.connection().execute(_ADD_EVENT, line)
+    assert added.rowcount == 1, f"there is no job {job_id}"
 
 
-def _adding_event() -> UpdateBase:
+def adding_event(*conditions: ColumnElement[bool]) -> UpdateBase:
+    """The statement for a line (`kind`, `by`, `data`) about the job `of`, if it meets the
+    conditions; built once for all lines, as it is on the hot path."""
     events = Base.metadata.tables["job_events"]
-    last = select(func.coalesce(func.max(events.c.sequence), 0)).where(
-        events.c.job_id == bindparam("of")
-    )
-    return insert(events).values(
-        job_id=bindparam("of"),
-        sequence=last.scalar_subquery() + 1,
-        at=database_now(),
-        kind=bindparam("kind"),
-        by=bindparam("by"),
-        data=bindparam("data"),
-    )
+    last = select(func.max(events.c.sequence)).where(events.c.job_id == _JOBS.c.id)
+    line = select(
+        _JOBS.c.id,
+        func.coalesce(last.scalar_subquery(), 0) + 1,
+        database_now(),
+        bindparam("kind", type_=events.c.kind.type),
+        bindparam("by", type_=events.c.by.type),
+        bindparam("data", type_=events.c.data.type),
+        false(),
+    ).where(_JOBS.c.id == bindparam("of"), *conditions)
+    columns = ("job_id", "sequence", "at", "kind", "by", "data", "dispatched")
+    return insert(events).from_select(columns, line)
 
 
-_ADD_EVENT = _adding_event()
+_ADD_EVENT = adding_event().execution_options(preserve_rowcount=True)
 
 
 def _same_lease(job: Job) -> ColumnElement[bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -28,12 +28,13 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, JobState
-from pgd_core.jobs.machine import LIVING, Device, Needs, Priority, WorkerState, largest
+from pgd_core.jobs.machine import LIVING, Device, Needs, Offer, Priority, WorkerState, largest
 from pgd_core.jobs.scheduling import Machine, Running, SchedulingRules, TeamUse, Waiting
 from pgd_core.store.history import for_workers
 from pgd_core.store.tables import JobRow, TeamRow, WorkerRow
 from pgd_core.store.teams import USES, team_uses, use_of
-from pgd_core.store.times import database_now, seconds_since
+from pgd_core.store.times import seconds_since
+from pgd_core.store.turns import in_turn
 
 _RECENT_JOBS = 100  # whose durations stand for those of jobs to come
 _Candidate = aliased(JobRow)
@@ -69,13 +70,16 @@ def first_of_teams(session: Session, pool: str, *conditions: ColumnElement[bool]
     return [_waiting(row) for row in rows]
 
 
-def uses_and_firsts(
-    session: Session, pool: str, half_life: timedelta
-) -> tuple[dict[str, TeamUse], list[Waiting]]:
-    """`team_uses` and `first_of_teams` in one look: a claim is on the hot path."""
-    rows = session.connection().execute(_USES_AND_FIRSTS, {"pool": pool}).all()
-    uses = {row.name: use_of(row, half_life) for row in rows}
-    return uses, [_waiting(row) for row in rows if row.id is not None]
+def seen_in_turn(
+    session: Session, offer: Offer, half_life: timedelta
+) -> tuple[str | None, dict[str, TeamUse], list[Waiting]]:
+    """Take the turn; the asking worker's state, `team_uses` and `first_of_teams`, in one look."""
+    asked = {"pool": offer.pool, "worker": offer.worker}
+    rows = in_turn(session, _SEEN_IN_TURN, asked).all()
+    state = rows[0].worker_state if rows else None
+    teams = {row.name: row for row in rows}
+    uses = {name: use_of(row, half_life) for name, row in teams.items()}
+    return state, uses, [_waiting(row) for row in rows if row.id is not None]
 
 
 def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -133,14 +137,7 @@ def read_machines(
     session: Session, pool: str, durations: Mapping[str, float]
 ) -> tuple[list[Machine], dict[str, str]]:
     """The living workers with what they run, and their troubles."""
-    workers = select(
-        WorkerRow.name,
-        cast(WorkerRow.devices, Text).label("devices"),
-        WorkerRow.state,
-        WorkerRow.trouble,
-        WorkerRow.unusable,
-    ).where(WorkerRow.pool == pool, WorkerRow.state.in_(LIVING))
-    rows = session.connection().execute(workers.order_by(WorkerRow.name)).all()
+    rows = session.connection().execute(_WORKERS, {"pool": pool}).all()
     running: dict[str, list[Running]] = defaultdict(list)
     for job in _read_running(session, pool, durations):
         running[job.worker].append(job)
@@ -149,13 +146,13 @@ def read_machines(
 
 
 def _machine(row: Any, running: Sequence[Running]) -> Machine:
-    devices = _devices(row.devices)
+    devices, unusable = _devices(row.devices), _slots(row.unusable)
     return Machine(
         row.name,
-        tuple(device for device in devices if device.slot not in row.unusable),
+        tuple(device for device in devices if device.slot not in unusable),
         tuple(running),
         draining=row.state == WorkerState.DRAINING,
-        out_of_use=tuple(device for device in devices if device.slot in row.unusable),
+        out_of_use=tuple(device for device in devices if device.slot in unusable),
     )
 
 
@@ -172,68 +169,36 @@ def _slots(text: str) -> tuple[int, ...]:
 
 def read_durations(session: Session, pool: str) -> dict[str, float]:
     """By kind, how long jobs took on average that succeeded lately, seconds."""
-    recent = (
-        select(JobRow.kind, (JobRow.gpu_s / JobRow.gpus).label("took_s"))
-        .where(
-            JobRow.pool == pool,
-            JobRow.state == JobState.SUCCEEDED,
-            JobRow.gpu_s > 0,
-        )
-        .order_by(JobRow.finished_at.desc())
-        .limit(_RECENT_JOBS)
-        .subquery()
-    )
-    query = select(recent.c.kind, func.avg(recent.c.took_s)).group_by(recent.c.kind)
-    return {kind: float(took_s) for kind, took_s in session.execute(query)}
+    rows = session.connection().execute(_DURATIONS, {"pool": pool}).all()
+    return {kind: float(took_s) for kind, took_s in rows}
 
 
 def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -> list[Running]:
-    query = select(
-        JobRow.id,
-        JobRow.kind,
-        JobRow.name,
-        JobRow.team,
-        JobRow.priority,
-        JobRow.worker,
-        cast(JobRow.slots, Text).label("slots"),
-        JobRow.claimed_at,
-        JobRow.progress["eta_s"].as_float().label("eta_s"),
-        JobRow.progress["at"].as_string().label("told_at"),
-        JobRow.stop_requested,
-        seconds_since(JobRow.claimed_at).label("runs_s"),
-        database_now().label("now"),
-    ).where(
-        JobRow.pool == pool,
-        JobRow.state.in_(LEASED_STATES),
-        JobRow.claimed_at.is_not(None),
-        for_workers(),
-    )
-    return [
-        Running(
-            row.id,
-            row.team,
-            Priority(row.priority),
-            row.worker or "",
-            _slots(row.slots),
-            row.claimed_at,
-            _ends_in_s(row, durations),
-            stopping=row.stop_requested is not None,
-            kind=row.kind,
-            name=row.name,
-        )
-        for row in session.connection().execute(query).all()
-    ]
+    rows: Iterable[Any] = session.connection().execute(_RUNNING, {"pool": pool})
+    found = []
+    for row in rows:
+        # At once: a name at a time would take twice as long, and there may be a thousand rows.
+        id, team, priority, worker, slots, claimed_at, stopping, kind, name, *told = row
+        ends_in_s = _ends_in_s(claimed_at, durations.get(kind), *told)
+        held = (worker or "", _slots(slots), claimed_at, ends_in_s)
+        found.append(Running(id, team, _PRIORITIES[priority], *held, stopping, kind, name))
+    return found
 
 
-def _ends_in_s(row: Row[Any], durations: Mapping[str, float]) -> float | None:
+def _ends_in_s(
+    claimed_at: datetime,
+    lasts_s: float | None,  # as jobs of its kind do
+    runs_s: float,
+    eta_s: float | None,  # as its trainer said
+    told_at: str | None,
+) -> float | None:
     """By the trainer's own estimate, else by how long jobs of its kind take."""
-    said = None if row.eta_s is None or row.told_at is None else _instant(row.told_at)
+    said = None if told_at is None else _instant(told_at)
     # What was said before the claim was said by an earlier attempt.
-    if said is not None and said >= row.claimed_at:
-        age_s: float = (row.now - said).total_seconds()
-        return max(0.0, float(row.eta_s) - max(0.0, age_s))
-    lasts_s = durations.get(row.kind)
-    return None if lasts_s is None else max(0.0, lasts_s - float(row.runs_s))
+    if eta_s is not None and said is not None and said >= claimed_at:
+        age_s = runs_s - (said - claimed_at).total_seconds()
+        return max(0.0, eta_s - max(0.0, age_s))
+    return None if lasts_s is None else max(0.0, lasts_s - runs_s)
 
 
 def _instant(text: str) -> datetime | None:
@@ -254,20 +219,73 @@ def _of_waiting(job: Any) -> tuple[Any, ...]:
         job.min_memory_mb,
         job.kind,
         job.name.label("job_name"),
+        job.attempt,
     )
 
 
 def _waiting(row: Row[Any]) -> Waiting:
     needs = Needs(row.gpus, row.min_memory_mb)
-    return Waiting(row.id, row.team, Priority(row.priority), needs, row.kind, row.job_name)
+    return Waiting(
+        row.id, row.team, Priority(row.priority), needs, row.kind, row.job_name, row.attempt
+    )
 
 
-def _uses_and_firsts() -> Select[Any]:
+def _seen_in_turn() -> Select[Any]:
     uses, firsts = USES.subquery("uses"), _first_of_teams().subquery("firsts")
+    asks = select(WorkerRow.state).where(WorkerRow.name == bindparam("worker")).scalar_subquery()
     return select(
+        asks.label("worker_state"),
         *uses.c,
         *firsts.c,
     ).outerjoin_from(uses, firsts, firsts.c.team == uses.c.name)
 
 
-_USES_AND_FIRSTS = _uses_and_firsts()  # built once
+def _durations() -> Select[Any]:
+    recent = (
+        select(JobRow.kind, (JobRow.gpu_s / JobRow.gpus).label("took_s"))
+        .where(
+            JobRow.pool == bindparam("pool"),
+            JobRow.state == JobState.SUCCEEDED,
+            JobRow.gpu_s > 0,
+        )
+        .order_by(JobRow.finished_at.desc())
+        .limit(_RECENT_JOBS)
+        .subquery()
+    )
+    return select(recent.c.kind, func.avg(recent.c.took_s)).group_by(recent.c.kind)
+
+
+# Built once: claims are on the hot path.
+_SEEN_IN_TURN = _seen_in_turn()
+_DURATIONS = _durations()
+_WORKERS = (
+    select(
+        WorkerRow.name,
+        cast(WorkerRow.devices, Text).label("devices"),
+        WorkerRow.state,
+        WorkerRow.trouble,
+        cast(WorkerRow.unusable, Text).label("unusable"),
+    )
+    .where(WorkerRow.pool == bindparam("pool"), WorkerRow.state.in_(LIVING))
+    .order_by(WorkerRow.name)
+)
+_RUNNING = select(
+    JobRow.id,
+    JobRow.team,
+    JobRow.priority,
+    JobRow.worker,
+    cast(JobRow.slots, Text),
+    JobRow.claimed_at,
+    JobRow.stop_requested.is_not(None),
+    JobRow.kind,
+    JobRow.name,
+    seconds_since(JobRow.claimed_at),
+    JobRow.progress["eta_s"].as_float(),
+    JobRow.progress["at"].as_string(),
+).where(
+    JobRow.pool == bindparam("pool"),
+    JobRow.state.in_(LEASED_STATES),
+    JobRow.claimed_at.is_not(None),
+    for_workers(),
+)
+_PRIORITIES = {int(priority): priority for priority in Priority}

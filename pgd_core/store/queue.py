@@ -12,7 +12,7 @@ from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, Job, JobState, StopRequest
 from pgd_core.jobs.machine import LIVING, Priority
 from pgd_core.jobs.scheduling import SchedulingRules, Waiting, victims, within_limits
-from pgd_core.store.claiming import startable, take_turn
+from pgd_core.store.claiming import startable
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.history import for_workers
 from pgd_core.store.isolation import one_by_one
@@ -22,6 +22,7 @@ from pgd_core.store.requests import move_to, request_stop
 from pgd_core.store.tables import JobRow, WorkerRow
 from pgd_core.store.teams import team_uses
 from pgd_core.store.times import database_now
+from pgd_core.store.turns import take_turn
 
 _SCHEDULER = "scheduler"
 _RAISED_AT_ONCE = 100

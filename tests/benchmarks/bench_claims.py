@@ -28,8 +28,8 @@ from uuid_utils import uuid7
 
 from pgd_core.jobs.forecast import forecast
 from pgd_core.jobs.job import JobState, Reason
-from pgd_core.jobs.machine import Device, Offer, Worker
-from pgd_core.jobs.scheduling import SchedulingRules
+from pgd_core.jobs.machine import Device, Needs, Offer, Priority, Worker
+from pgd_core.jobs.scheduling import SchedulingRules, Waiting
 from pgd_core.store import (
     SqlJobStore,
     SqlQueue,
@@ -38,7 +38,7 @@ from pgd_core.store import (
     migrate,
     open_engine,
 )
-from pgd_core.store.claiming import _next, claim_next, take_turn
+from pgd_core.store.claiming import _next, _take
 from pgd_core.store.engine import writing
 from pgd_core.store.tables import JobRow
 from pgd_core.store.times import database_now
@@ -49,6 +49,7 @@ LEASE = timedelta(minutes=10)
 SLOTS = tuple(Device(slot, "GPU", f"GPU-{slot}", 80_000) for slot in range(8))
 RULES = SchedulingRules()
 TEAMS = {"vision": 1.0, "speech": 1.0, "robots": 2.0}
+NO_JOB = Waiting("none", "vision", Priority.NORMAL, Needs(), "train", "")
 # As long as the spec of a distillation is.
 SPEC = {"kind": "train", "name": "a student", "filler": "x" * 2000}
 
@@ -208,8 +209,9 @@ def warm(engine: Engine) -> None:
     """Open the connection and have the server prepare the statements, as a worker's are."""
     for _ in range(12):
         with writing(engine) as session:
-            claim_next(session, Offer("nobody", "default", SLOTS), LEASE, RULES)
-            session.rollback()
+            nobody = Offer("nobody", "default", ())
+            _next(session, nobody, RULES)
+            _take(session, NO_JOB, nobody, LEASE)
 
 
 def fill(jobs: SqlJobStore, worker: str, _until: float) -> int:
@@ -237,7 +239,6 @@ def work(jobs: SqlJobStore, worker: str, until: float) -> int:
 def decide(engine: Engine, free: tuple[Device, ...]) -> None:
     """Who is next, as a claim finds out, and nothing done about it."""
     with writing(engine) as session:
-        take_turn(session)
         _next(session, Offer("worker-0", "default", free), RULES)
         session.rollback()
 

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+from sqlalchemy import literal_column, select, text
+from sqlalchemy.exc import DataError, OperationalError
+
+from pgd_core.store.engine import open_engine, reading, writing
+from pgd_core.store.turns import end_turn, in_turn, take_turn
+
+ONE = select(literal_column("1"))
+NAME = text("UPDATE teams SET max_queued_jobs = :most")
+MOST = text("SELECT max_queued_jobs FROM teams")
+
+
+@pytest.fixture
+def postgresql(engine):
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has no trips to save")
+    return engine
+
+
+def test_what_a_turn_changed_is_there_when_it_has_ended(engine):
+    with writing(engine) as session:
+        assert in_turn(session, ONE, {}).scalar_one() == 1
+        most = end_turn(session, (NAME, {"most": 5}), (NAME, {"most": 7}), (MOST, {})).scalar_one()
+
+    assert most == 7
+    with reading(engine) as session:
+        assert session.execute(MOST).scalar_one() == most
+
+
+def test_the_end_of_a_turn_lets_the_next_one_begin(postgresql):
+    other = open_engine(postgresql.url.render_as_string(hide_password=False))
+    with writing(postgresql) as session:
+        take_turn(session)
+        end_turn(session, (ONE, {}))
+        with writing(other) as next_one:
+            next_one.execute(text("SET LOCAL lock_timeout = 50"))
+            assert in_turn(next_one, ONE, {}).scalar_one() == 1
+    other.dispose()
+
+
+def test_who_waits_too_long_for_the_turn_is_told_and_nothing_is_left_to_be_sent(postgresql):
+    other = open_engine(postgresql.url.render_as_string(hide_password=False))
+    with writing(postgresql) as session:
+        take_turn(session)
+        with writing(other) as impatient:
+            impatient.execute(text("SET LOCAL lock_timeout = 50"))
+            with pytest.raises(OperationalError, match="lock timeout"):
+                in_turn(impatient, ONE, {})
+            impatient.rollback()
+        with reading(other) as session:
+            assert session.execute(ONE).scalar_one() == 1
+    other.dispose()
+
+
+def test_a_step_that_fails_takes_the_others_with_it(postgresql):
+    steps = ((NAME, {"most": 9}), (text("SELECT 1 / 0"), {}), (MOST, {}))
+    with pytest.raises(DataError, match="division by zero"), writing(postgresql) as session:
+        end_turn(session, *steps)
+
+    with reading(postgresql) as session:
+        assert session.execute(MOST).scalar_one() is None
+
+
+@pytest.mark.usefixtures("postgresql")
+def test_a_claim_goes_to_the_server_twice(cluster, monkeypatch):
+    trips = []
+    pipeline = psycopg.Connection.pipeline
+    monkeypatch.setattr(
+        psycopg.Connection, "pipeline", lambda self: trips.append(self) or pipeline(self)
+    )
+    cluster.worker("w", 1)
+    id = cluster.submit()
+
+    assert cluster.claimed("w") == id
+    assert len(trips) == 2
