@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
 from pgd_core.errors import NotFound
 from pgd_core.jobs.job import Artifact, Event, Job, JobState
@@ -95,11 +94,6 @@ class JobHistory:
             if row is None:
                 raise NotFound(f"job {job_id} has no artifact {name!r}")
             return artifact_of(row)
-
-
-def for_workers() -> ColumnElement[bool]:
-    """A worker may claim it: a study is driven by the reconciler, only its jobs need workers."""
-    return JobRow.kind != "study"
 
 
 def _existing(session: Session, job_id: str) -> JobRow:

@@ -24,8 +24,8 @@ from pgd_core.jobs.protocols import Orders
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.scheduling import SchedulingRules
 from pgd_core.store.claiming import claim_next
+from pgd_core.store.conditions import for_workers
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.history import for_workers
 from pgd_core.store.isolation import one_by_one
 from pgd_core.store.moves import add_event, claimed_job, end_attempt, lease_lost, locked_job, move
 from pgd_core.store.registering import note_success

@@ -30,7 +30,7 @@ from pgd_core.jobs.forecast import Pool
 from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.machine import LIVING, Device, Needs, Offer, Priority, WorkerState, largest
 from pgd_core.jobs.scheduling import Machine, Running, SchedulingRules, TeamUse, Waiting
-from pgd_core.store.history import for_workers
+from pgd_core.store.conditions import ONE_ROW, for_workers, in_states
 from pgd_core.store.tables import JobRow, TeamRow, WorkerRow
 from pgd_core.store.teams import USES, team_uses, use_of
 from pgd_core.store.times import seconds_since
@@ -47,7 +47,7 @@ def read_pool(session: Session, name: str, rules: SchedulingRules) -> Pool:
     machines, troubles = read_machines(session, name, durations)
     waiting = (
         select(*_of_waiting(JobRow))
-        .where(JobRow.pool == name, JobRow.state == JobState.QUEUED, for_workers())
+        .where(JobRow.pool == name, in_states(JobState.QUEUED), for_workers())
         .order_by(JobRow.priority.desc(), JobRow.id)
     )
     return Pool(
@@ -87,16 +87,16 @@ def _first_of_teams(*conditions: ColumnElement[bool]) -> Select[Any]:
         select(_Candidate.id)
         .where(
             _Candidate.pool == bindparam("pool"),
-            _Candidate.state == JobState.QUEUED,
+            in_states(JobState.QUEUED, job=_Candidate),
             _Candidate.team == TeamRow.name,
             _Candidate.priority <= _CLASSES.c.priority,
-            _Candidate.kind != "study",
+            for_workers(_Candidate),
             *conditions,
         )
         # PostgreSQL would look for the lowest id of all jobs that ever were, if the class were
         # given and not a part of the order.
         .order_by(_Candidate.priority.desc(), _Candidate.id)
-        .limit(1)
+        .limit(ONE_ROW)
         .correlate(TeamRow, _CLASSES)
         .scalar_subquery()
     )
@@ -245,7 +245,7 @@ def _durations() -> Select[Any]:
         select(JobRow.kind, (JobRow.gpu_s / JobRow.gpus).label("took_s"))
         .where(
             JobRow.pool == bindparam("pool"),
-            JobRow.state == JobState.SUCCEEDED,
+            in_states(JobState.SUCCEEDED),
             JobRow.gpu_s > 0,
         )
         .order_by(JobRow.finished_at.desc())
@@ -284,7 +284,7 @@ _RUNNING = select(
     JobRow.progress["at"].as_string(),
 ).where(
     JobRow.pool == bindparam("pool"),
-    JobRow.state.in_(LEASED_STATES),
+    in_states(*LEASED_STATES),
     JobRow.claimed_at.is_not(None),
     for_workers(),
 )

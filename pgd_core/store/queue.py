@@ -13,8 +13,8 @@ from pgd_core.jobs.job import LEASED_STATES, Job, JobState, StopRequest
 from pgd_core.jobs.machine import LIVING, Priority
 from pgd_core.jobs.scheduling import SchedulingRules, Waiting, victims, within_limits
 from pgd_core.store.claiming import startable
+from pgd_core.store.conditions import for_workers
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.history import for_workers
 from pgd_core.store.isolation import one_by_one
 from pgd_core.store.moves import locked_job
 from pgd_core.store.pools import read_durations, read_machines, read_pool

@@ -14,6 +14,7 @@ from pgd_core.errors import NotFound
 from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.scheduling import TeamUse, decayed
 from pgd_core.jobs.teams import Team
+from pgd_core.store.conditions import in_states
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import team_of
 from pgd_core.store.tables import JobRow, TeamRow
@@ -94,7 +95,7 @@ def _uses() -> Select[Any]:
             func.sum(JobRow.gpus).label("gpus"),
             func.sum(JobRow.gpus * seconds_since(JobRow.claimed_at)).label("gpu_s"),
         )
-        .where(JobRow.state.in_(LEASED_STATES), JobRow.claimed_at.is_not(None))
+        .where(in_states(*LEASED_STATES), JobRow.claimed_at.is_not(None))
         .group_by(JobRow.team)
         .subquery()
     )

@@ -15,8 +15,8 @@ from pgd_core.errors import IllegalMove, NotFound
 from pgd_core.jobs.job import LEASED_STATES, JobState
 from pgd_core.jobs.machine import LIVING, Device, Worker, WorkerState
 from pgd_core.jobs.protocols import WorkerOrders
+from pgd_core.store.conditions import for_workers
 from pgd_core.store.engine import reading, writing
-from pgd_core.store.history import for_workers
 from pgd_core.store.rows import worker_of
 from pgd_core.store.tables import JobRow, WorkerRow
 from pgd_core.store.times import database_now

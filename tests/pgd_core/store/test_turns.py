@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import islice
+
 import psycopg
 import pytest
-from sqlalchemy import literal_column, select, text
+from sqlalchemy import insert, literal_column, select, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from pgd_core.store.engine import open_engine, reading, writing
+from pgd_core.store.tables import JobRow
 from pgd_core.store.turns import end_turn, in_turn, take_turn
+from tests.benchmarks.bench_claims import TEAMS, job_rows
 
 ONE = select(literal_column("1"))
 NAME = text("UPDATE teams SET max_queued_jobs = :most")
@@ -76,3 +81,24 @@ def test_a_claim_goes_to_the_server_twice(cluster, monkeypatch):
 
     assert cluster.claimed("w") == id
     assert len(trips) == 2
+
+
+def test_the_looks_of_a_claim_are_planned_once_and_not_each_time(cluster, postgresql):
+    cluster.worker("w", 1)
+    for name in TEAMS:
+        cluster.team(name)
+    with writing(postgresql) as session:
+        rows = [row | {"created_at": datetime.now(UTC)} for row in islice(job_rows(), 2000)]
+        session.execute(insert(JobRow), rows)
+        session.execute(text("UPDATE jobs SET gpus = 2"))  # for which there is no worker
+        session.execute(text("ANALYZE"))
+    for _ in range(20):
+        assert cluster.claim("w") is None
+
+    with postgresql.connect() as connection:  # the one that the claims used
+        plans = connection.exec_driver_sql(
+            "SELECT statement, custom_plans FROM pg_prepared_statements WHERE statement ~ 'jobs'"
+        ).all()
+    enough_to_compare = 5
+    assert len(plans) >= 3
+    assert [row.statement for row in plans if row.custom_plans > enough_to_compare] == []
