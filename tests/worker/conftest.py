@@ -18,7 +18,7 @@ from pgd_core.jobs.machine import ONE_CPU_SLOT, Needs, Placement
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob, TrainJob
 from pgd_core.store import SqlJobStore, SqlLibraryStore, SqlWorkerStore, open_engine
 from tests.servers import RedisServer, redis_server, sqlite_url
-from worker.processes import MARKER, _find
+from worker.processes import MARKER, _find, members
 from worker.runner import Runner, RunnerOptions
 from worker.slots import Slots
 from worker.supervisor import Limits
@@ -35,6 +35,11 @@ def wait_for(look: Callable[[], T], patience_s: float = 60.0) -> T:
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
     return seen
+
+
+def living(job: Job, attempt: int = 1) -> list[psutil.Process]:
+    """The living processes of an attempt."""
+    return members(f"{job.id}/{attempt}")
 
 
 def checks_of(thing_id: str) -> list[psutil.Process]:
