@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
+from threading import Event
 
 import psycopg
 import pytest
 from sqlalchemy import insert, literal_column, select, text
 from sqlalchemy.exc import DataError, OperationalError
 
+from pgd_core.store import turns
 from pgd_core.store.engine import open_engine, reading, writing
 from pgd_core.store.tables import JobRow
 from pgd_core.store.turns import end_turn, in_turn, take_turn
@@ -67,6 +70,42 @@ def test_a_step_that_fails_takes_the_others_with_it(postgresql):
 
     with reading(postgresql) as session:
         assert session.execute(MOST).scalar_one() is None
+
+
+def test_who_freezes_while_it_sends_loses_its_turn(postgresql, monkeypatch):
+    monkeypatch.setattr(turns, "TURN_LASTS_S", 1)
+    frozen, thaw, execute = Event(), Event(), psycopg.Cursor.execute
+
+    def freeze(cursor, query, *rest, **options):
+        if query == "SELECT 1":
+            frozen.set()
+            thaw.wait(60)
+        return execute(cursor, query, *rest, **options)
+
+    def turn():
+        with writing(postgresql) as session:
+            in_turn(session, ONE, {})
+
+    with ThreadPoolExecutor(1) as threads, monkeypatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", freeze)
+        lost = threads.submit(turn)
+        assert frozen.wait(60)
+        with writing(postgresql) as session:
+            take_turn(session)
+        thaw.set()
+        with pytest.raises(OperationalError):
+            lost.result()
+
+
+def test_an_older_postgresql_makes_a_claim_step_by_step(cluster, postgresql, monkeypatch):
+    with postgresql.connect():
+        monkeypatch.setattr(postgresql.dialect, "server_version_info", (16, 9))
+    monkeypatch.setattr(psycopg.Connection, "pipeline", None)
+    cluster.worker("w", 1)
+    id = cluster.submit()
+
+    assert cluster.claimed("w") == id
+    assert [event.kind for event in cluster.jobs.events(id)] == ["submitted", "claimed"]
 
 
 @pytest.mark.usefixtures("postgresql")
