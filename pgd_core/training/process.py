@@ -18,7 +18,10 @@ from pgd_core.jobs.run import RunSpec
 from pgd_core.training.cuda_faults import cuda_fault, no_gpu
 from pgd_core.training.job import run_job
 
-_LOST_LOADER = re.compile(r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed|exited)")
+_LOST_LOADER = re.compile(
+    r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed|exited)"
+    r"|got end of file during message"  # multiprocessing's words for half a message
+)
 _LOST_PEER = (  # of gloo, then of NCCL
     "Connection closed by peer",
     "Connection reset by peer",

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pgd_core.datasets.digits import DIGIT_NAMES, write_digit_scenes
-from pgd_core.jobs.job import Job
+from pgd_core.jobs.job import FINAL_STATES, Job
 from pgd_core.jobs.schedule import InputSpec, TrainingSpec
 from pgd_core.jobs.spec import DetectorSpec, TrainJob
 from tests.end_to_end.faults.service import REAL_WORKER, Service, lines_of, own_redis, wait_for
@@ -23,7 +23,7 @@ MODEL = {
     "head_convs": 1,
     "norm_groups": 4,
 }
-STEPS_A_PASS = 6
+STEPS_A_PASS = 12  # far more than a loader reads ahead
 PATIENCE_S = 240.0  # the imports alone take seconds
 
 
@@ -127,12 +127,13 @@ def test_a_real_training_that_loses_processes_mid_epoch_comes_to_the_same_end(
 def wait_until_step(service: Service, job: Job, step: int, attempt: int) -> None:
     """Until the trainer has told of a step of training, and not yet of much more."""
     path = service.attempt(job, attempt) / "progress.jsonl"
-    wait_for(
-        lambda: any(
-            line["type"] == "train" and line["iteration"] >= step for line in lines_of(path)
-        ),
-        PATIENCE_S,
-    )
+
+    def told() -> bool:
+        now = service.jobs.get(job.id)
+        assert now.state not in FINAL_STATES, (now.state, now.attempt, now.reason, now.message)
+        return any(line["type"] == "train" and line["iteration"] >= step for line in lines_of(path))
+
+    wait_for(told, PATIENCE_S)
 
 
 def _begun_from(service: Service, job: Job) -> list[int]:

@@ -56,8 +56,9 @@ def _wrapped() -> Exception:
         _wrapped(),
         ConnectionResetError(104, "Connection reset by peer"),
         EOFError(),
+        OSError("got end of file during message"),
     ],
-    ids=["told", "inside another", "its pipe was reset", "its pipe ended"],
+    ids=["told", "inside another", "its pipe was reset", "its pipe ended", "half a message"],
 )
 def test_the_loss_of_a_loader_is_known_however_it_shows(
     error: Exception, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
