@@ -204,6 +204,17 @@ def operator_headers(database_url: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
+def migrated_url(kind: str, folder: Path) -> str:
+    """A new migrated database of the kind, `sqlite` (in the folder) or `postgresql`."""
+    from pgd_core.store import migrate
+
+    if kind == "sqlite":
+        return sqlite_url(folder)
+    url = postgres_url()
+    migrate(url)
+    return url
+
+
 @functools.cache
 def _migrated_sqlite() -> bytes:
     from pgd_core.store import migrate

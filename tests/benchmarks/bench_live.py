@@ -35,11 +35,11 @@ from pgd_core.jobs.keys import Role
 from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.run import ProgressLine
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, TrainJob
-from pgd_core.store import SqlJobStore, SqlKeyStore, migrate, open_engine
+from pgd_core.store import SqlJobStore, SqlKeyStore, open_engine
 from pgd_core.store.engine import writing
 from pgd_core.store.moves import add_event, locked_job
 from tests.benchmarks.tables import markdown
-from tests.servers import free_port, postgres_url, sqlite_url
+from tests.servers import free_port, migrated_url
 
 LEASE = timedelta(minutes=10)
 BEAT_S, LINES = 1.0, 5
@@ -94,8 +94,7 @@ def read_options() -> argparse.Namespace:
 def measure(database: str, options: argparse.Namespace) -> tuple[str, ...]:
     """A row of the table."""
     with tempfile.TemporaryDirectory(prefix="pgd-bench-") as folder:
-        url = sqlite_url(Path(folder)) if database == "sqlite" else postgres_url()
-        migrate(url)
+        url = migrated_url(database, Path(folder))
         keys, claim = prepared(url, options.keys)
         with serving(url, folder) as (port, api):
             stop = multiprocessing.get_context("spawn").Event()

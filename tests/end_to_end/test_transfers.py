@@ -11,7 +11,7 @@ import pytest
 from api.client import Client, transfers
 from tests.benchmarks import bench_transfers
 from tests.benchmarks.cut_line import Api
-from tests.servers import operator_headers, postgres_url, sqlite_url
+from tests.servers import migrated_url, operator_headers
 from tests.worker.conftest import wait_for
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -20,13 +20,7 @@ MIB = 2**20
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
-    from pgd_core.store import migrate
-
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    url = postgres_url()
-    migrate(url)
-    return url
+    return migrated_url(request.param, tmp_path)
 
 
 @pytest.fixture

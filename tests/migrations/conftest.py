@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pgd_core.store import migrate, open_engine
-from tests.servers import postgres_url, sqlite_url
+from pgd_core.store import open_engine
+from tests.servers import migrated_url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path)
-    url = postgres_url()
-    migrate(url)
-    return url
+    return migrated_url(request.param, tmp_path)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from pgd_core.jobs.job import Claim, JobState
 from pgd_core.jobs.machine import Offer
 from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
-from tests.worker.conftest import RUN_OUT, living, wait_for
+from tests.worker.conftest import RUN_OUT, distillation, living, wait_for
 from worker.supervisor import Limits
 
 MINUTE = timedelta(minutes=1)
@@ -127,19 +127,16 @@ def distil_with(world, teacher):
     return world.jobs.get(job.id)
 
 
-def test_a_distillation_gets_its_teacher_s_file(world, tmp_path):
-    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
-    (tmp_path / "weights").write_bytes(b"heavy")
-    _, sha256 = world.files.put("teachers/1/teacher.safetensors", tmp_path / "weights")
-    teacher = world.library.add_teacher(
-        "big", model, ("0", "1"), key="teachers/1/teacher.safetensors", sha256=sha256
-    )
+def test_a_distillation_gets_its_teacher_s_file(world):
+    id = distillation(world, b"heavy").id
+    world.runner().work()
 
-    job = distil_with(world, teacher.id)
-
+    job = world.jobs.get(id)
     assert job.state is JobState.SUCCEEDED
     run = json.loads((world.attempts / job.id / "1" / "run.json").read_text())
-    assert run["teacher"]["sha256"] == sha256
+    model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
+    teacher = world.library.teacher(job.spec["teacher"])
+    assert run["teacher"]["sha256"] == hashlib.sha256(b"heavy").hexdigest()
     assert run["teacher"]["model"] == model.model_dump(mode="json")
     assert run["teacher"]["weights"] == str(world.files.path(teacher.key))
 
