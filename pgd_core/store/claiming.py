@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import Double, UpdateBase, bindparam, select, update
+from sqlalchemy import Double, UpdateBase, bindparam, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -166,9 +166,8 @@ def _take(
     }
     names = [device.name for device in devices]
     told = {"attempt": found.attempts + 1, "slots": slots, "devices": names}
-    mine = {"of": found.id, "token": token}
-    telling = {**mine, "kind": "claimed", "by": offer.worker, "data": told}
-    row = end_turn(session, (_TAKE, taking), (_TELL, telling), (_TAKEN, mine)).one_or_none()
+    line = {"of": found.id, "token": token, "kind": "claimed", "by": offer.worker, "data": told}
+    row = end_turn(session, (_TAKE, taking), (_TELL, line)).one_or_none()
     return None if row is None else (job_of(row), Claim(row.id, row.attempt, token))
 
 
@@ -194,13 +193,12 @@ def _taking() -> UpdateBase:
             lease_expires_at=database_now(bindparam("lease_s", type_=Double)),
             claimed_at=database_now(),
         )
+        .returning(_JOBS)
     )
 
 
 # Tables and not objects, and built once: the hot path.
 _JOBS = Base.metadata.tables["jobs"]
 _TAKE = _taking()
-_MINE = _JOBS.c.lease_token == bindparam("token")
-_TELL = adding_event(_MINE)
-_TAKEN = select(_JOBS).where(_JOBS.c.id == bindparam("of"), _MINE)
+_TELL = adding_event(_JOBS.c.lease_token == bindparam("token"))
 _CLAIMS_NOTHING = (WorkerState.DRAINING, WorkerState.STOPPED)

@@ -32,7 +32,9 @@ def open_engine(url: str) -> Engine:
         return _open_sqlite(parsed)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    engine = create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL_ARGUMENTS)
+    # Under load the pool would close whatever is beyond its size, and open it again.
+    pool = {"pool_size": 15, "max_overflow": 0, "pool_pre_ping": True}
+    engine = create_engine(parsed, connect_args=_POSTGRESQL_ARGUMENTS, **pool)
     allow_trips(engine)
     return engine
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -174,7 +174,7 @@ def read_durations(session: Session, pool: str) -> dict[str, float]:
 
 
 def _read_running(session: Session, pool: str, durations: Mapping[str, float]) -> list[Running]:
-    rows: Iterable[Any] = session.connection().execute(_RUNNING, {"pool": pool})
+    rows: Sequence[Any] = session.connection().execute(_RUNNING, {"pool": pool}).all()
     found = []
     for row in rows:
         # At once: a name at a time would take twice as long, and there may be a thousand rows.

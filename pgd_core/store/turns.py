@@ -1,27 +1,27 @@
 """Taking turns: decisions about the order come one after the other, in as few trips as can be.
 
 All workers wait for the one whose turn it is, and most of a turn would be waiting for the network.
-So PostgreSQL is sent several statements at once, and answers all of them. Older ones than 17 do
-them one by one, and so does SQLite, which lets one writer in at a time anyway.
+So PostgreSQL is sent several statements at once, and answers all of them. Nor does the next turn
+wait until the disk has what this one changed; only the answer does. Older ones than 17 do one
+statement after the other, and so does SQLite, which lets one writer in at a time anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import CursorResult, Dialect, Engine, Executable, bindparam, event, func, select
+from sqlalchemy import CursorResult, Dialect, Engine, Executable, event
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.orm import Session
 
 # A turn waits for ten seconds at most (`lock_timeout`), and then takes milliseconds.
 TURN_LASTS_S = 15
 
-_LOCK = select(func.pg_advisory_xact_lock(7407316))  # any number, the same in every process
-# After a trip a frozen process does not count as idle, as psycopg's last message to the server asks
-# for no answer: `idle_in_transaction_session_timeout` never comes, and only this ends the turn.
-_BOUND = select(func.set_config("transaction_timeout", bindparam("timeout"), True))
+_LOCK = "SELECT pg_advisory_xact_lock(7407316)"  # any number, the same in every process
+# A small transaction of its own: when it is on the disk, so is whatever was committed before.
+_ON_DISK = "SELECT pg_logical_emit_message(true, 'turn', '')"
 
 Step = tuple[Executable, Mapping[str, Any]]
 
@@ -29,35 +29,36 @@ Step = tuple[Executable, Mapping[str, Any]]
 def take_turn(session: Session) -> None:
     """Wait for all other decisions about the order; the turn ends with the transaction."""
     if session.get_bind().dialect.name == "postgresql":
-        session.connection().execute(_LOCK)
+        session.connection().exec_driver_sql(_LOCK)
 
 
 def in_turn(session: Session, look: Executable, values: Mapping[str, Any]) -> CursorResult[Any]:
-    """Take the turn and look, in one trip."""
-    if not _has_trips(session.connection().dialect):
+    """Take the turn and look, in one trip; `end_turn` ends it, if anything was changed."""
+    connection = session.connection()
+    if not _has_trips(connection.dialect):
         take_turn(session)
-        return session.connection().execute(look, values)
-    bound = (_BOUND, {"timeout": f"{TURN_LASTS_S}s"})
-    return _in_one_trip(session, [bound, (_LOCK, {}), (look, values)])
+        return connection.execute(look, values)
+    # After a trip a frozen process does not count as idle, as psycopg's last message to the server
+    # asks for no answer: `idle_in_transaction_session_timeout` never comes, and only this ends it.
+    options = {"transaction_timeout": f"{TURN_LASTS_S}s", "synchronous_commit": "off"}
+    setting = (f"set_config('{name}', '{value}', true)" for name, value in options.items())
+    trip = _Trip(before=[(", ".join((_LOCK, *setting)), None)])
+    return connection.execute(look, values, execution_options={_TRIP: trip})
 
 
-def end_turn(session: Session, *steps: Step) -> CursorResult[Any]:
-    """Do all steps and commit, in one trip; what the last one gives. Without trips the caller's
-    transaction commits.
+def end_turn(session: Session, step: Step, *further: Step) -> CursorResult[Any]:
+    """Do all steps and commit, in one trip; what the first one gives, once all is on the disk.
+    Without trips the caller's transaction commits.
     """
-    return _in_one_trip(session, steps, commits=True)
-
-
-def _in_one_trip(
-    session: Session, steps: Sequence[Step], *, commits: bool = False
-) -> CursorResult[Any]:
-    trip = _Trip(len(steps), commits)
-    options = {_TRIP: trip} if _has_trips(session.connection().dialect) else {}
-    results = [
-        session.connection().execute(statement, values, execution_options=options)
-        for statement, values in steps
-    ]
-    return results[-1]
+    connection = session.connection()
+    if not _has_trips(connection.dialect):
+        results = [connection.execute(*each) for each in (step, *further)]
+        return results[0]
+    trip = _Trip()
+    for each in further:
+        connection.execute(*each, execution_options={_FOR_TRIP: trip})
+    trip.after.extend([("COMMIT", None), (_ON_DISK, None)])
+    return connection.execute(*step, execution_options={_TRIP: trip})
 
 
 def _has_trips(dialect: Dialect) -> bool:
@@ -67,14 +68,14 @@ def _has_trips(dialect: Dialect) -> bool:
 
 @dataclass
 class _Trip:
-    """Statements that PostgreSQL is sent together, once the last one is there."""
+    """What PostgreSQL is sent together with a statement, whose answer is the trip's."""
 
-    steps: int
-    commits: bool
-    waiting: list[tuple[str, Any]] = field(default_factory=list)
+    before: list[tuple[str, Any]] = field(default_factory=list)
+    after: list[tuple[str, Any]] = field(default_factory=list)
 
 
-_TRIP = "pgd_trip"  # among a statement's execution options
+# Among a statement's execution options: the trip that it makes, or is to go along with.
+_TRIP, _FOR_TRIP = "pgd_trip", "pgd_for_trip"
 
 
 def allow_trips(engine: Engine) -> None:
@@ -83,17 +84,18 @@ def allow_trips(engine: Engine) -> None:
 
 
 def _execute(cursor: Any, statement: str, parameters: Any, context: ExecutionContext) -> bool:
-    """Whether the statement was seen to: it waits for others, or all went off."""
+    """Whether the statement was seen to: it waits for its trip, or all of the trip went off."""
+    waits_for = context.execution_options.get(_FOR_TRIP)
+    if waits_for is not None:
+        waits_for.after.append((statement, parameters))
+        return True
     trip = context.execution_options.get(_TRIP)
     if trip is None:
         return False
-    if len(trip.waiting) < trip.steps - 1:
-        trip.waiting.append((statement, parameters))
-        return True
     with cursor.connection.pipeline():
-        for before in trip.waiting:
+        for before in trip.before:
             cursor.connection.execute(*before)
         cursor.execute(statement, parameters)
-        if trip.commits:
-            cursor.connection.execute("COMMIT")
+        for after in trip.after:
+            cursor.connection.execute(*after)
     return True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
@@ -10,14 +11,16 @@ import pytest
 from sqlalchemy import insert, literal_column, select, text
 from sqlalchemy.exc import DataError, OperationalError
 
-from pgd_core.store import turns
+from pgd_core.store import migrate, turns
 from pgd_core.store.engine import open_engine, reading, writing
 from pgd_core.store.tables import JobRow
 from pgd_core.store.turns import end_turn, in_turn, take_turn
 from tests.benchmarks.bench_claims import TEAMS, job_rows
+from tests.servers import PostgresServer
 
 ONE = select(literal_column("1"))
-NAME = text("UPDATE teams SET max_queued_jobs = :most")
+NAME = text("UPDATE teams SET max_queued_jobs = :most RETURNING max_queued_jobs")
+ADD = text("UPDATE teams SET max_queued_jobs = max_queued_jobs + :more")
 MOST = text("SELECT max_queued_jobs FROM teams")
 
 
@@ -31,11 +34,27 @@ def postgresql(engine):
 def test_what_a_turn_changed_is_there_when_it_has_ended(engine):
     with writing(engine) as session:
         assert in_turn(session, ONE, {}).scalar_one() == 1
-        most = end_turn(session, (NAME, {"most": 5}), (NAME, {"most": 7}), (MOST, {})).scalar_one()
+        steps = ((NAME, {"most": 5}), (ADD, {"more": 2}), (ADD, {"more": 4}))
+        assert end_turn(session, *steps).scalar_one() == 5
 
-    assert most == 7
     with reading(engine) as session:
-        assert session.execute(MOST).scalar_one() == most
+        assert session.execute(MOST).scalar_one() == 11
+
+
+def test_a_turn_that_has_ended_outlives_a_crash_of_the_server():
+    server = PostgresServer()
+    url = server.new_database()
+    migrate(url)
+    engine = open_engine(url)
+    with writing(engine) as session:
+        in_turn(session, ONE, {})
+        end_turn(session, (NAME, {"most": 5}))
+    server.stop(signal.SIGQUIT)
+    server.start()
+
+    with reading(engine) as session:
+        assert session.execute(MOST).scalar_one() == 5
+    engine.dispose()
 
 
 def test_the_end_of_a_turn_lets_the_next_one_begin(postgresql):
