@@ -32,9 +32,14 @@ def open_engine(url: str) -> Engine:
         return _open_sqlite(parsed)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    # Under load the pool would close whatever is beyond its size, and open it again.
-    pool = {"pool_size": 15, "max_overflow": 0, "pool_pre_ping": True}
-    engine = create_engine(parsed, connect_args=_POSTGRESQL_ARGUMENTS, **pool)
+    engine = create_engine(
+        parsed,
+        connect_args=_POSTGRESQL_ARGUMENTS,
+        pool_pre_ping=True,
+        # Under load the pool would close whatever is beyond its size, and open it again.
+        pool_size=15,
+        max_overflow=0,
+    )
     allow_trips(engine)
     return engine
 

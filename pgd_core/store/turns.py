@@ -38,11 +38,15 @@ def in_turn(session: Session, look: Executable, values: Mapping[str, Any]) -> Cu
     if not _has_trips(connection.dialect):
         take_turn(session)
         return connection.execute(look, values)
-    # After a trip a frozen process does not count as idle, as psycopg's last message to the server
-    # asks for no answer: `idle_in_transaction_session_timeout` never comes, and only this ends it.
-    options = {"transaction_timeout": f"{TURN_LASTS_S}s", "synchronous_commit": "off"}
-    setting = (f"set_config('{name}', '{value}', true)" for name, value in options.items())
-    trip = _Trip(before=[(", ".join((_LOCK, *setting)), None)])
+    lock = (
+        f"{_LOCK},"
+        # After a trip a frozen process does not count as idle, as psycopg's last message to the
+        # server asks for no answer: `idle_in_transaction_session_timeout` never comes, only this.
+        f" set_config('transaction_timeout', '{TURN_LASTS_S}s', true),"
+        # The COMMIT is not to wait for the disk with the lock in hand: `end_turn` waits after it.
+        " set_config('synchronous_commit', 'off', true)"
+    )
+    trip = _Trip(before=[(lock, None)])
     return connection.execute(look, values, execution_options={_TRIP: trip})
 
 

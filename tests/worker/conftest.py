@@ -124,12 +124,14 @@ def distillation(world: World, weights: bytes = b"heavy") -> Job:
     _, sha256 = world.files.put(key, source)
     model = DetectorSpec(detector="fcos", backbone=BackboneSpec(name="resnet50"))
     teacher = world.library.add_teacher("big", model, ("0", "1"), key=key, sha256=sha256)
+    return distillation_by(world, teacher.id)
+
+
+def distillation_by(world: World, teacher: str) -> Job:
+    """A job with the teacher of this id, whether there is one or not."""
+    student = BackboneSpec(name="resnet18")
     spec = DistillJob(
-        kind="distill",
-        name="succeed",
-        dataset=world.dataset,
-        teacher=teacher.id,
-        student=BackboneSpec(name="resnet18"),
+        kind="distill", name="succeed", dataset=world.dataset, teacher=teacher, student=student
     )
     return world.jobs.submit(spec)
 

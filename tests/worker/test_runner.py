@@ -9,8 +9,8 @@ import pytest
 
 from pgd_core.jobs.job import Claim, JobState
 from pgd_core.jobs.machine import Offer
-from pgd_core.jobs.spec import BackboneSpec, DetectorSpec, DistillJob
-from tests.worker.conftest import RUN_OUT, distillation, living, wait_for
+from pgd_core.jobs.spec import BackboneSpec, DetectorSpec
+from tests.worker.conftest import RUN_OUT, distillation, distillation_by, living, wait_for
 from worker.supervisor import Limits
 
 MINUTE = timedelta(minutes=1)
@@ -118,11 +118,7 @@ def test_the_trainer_gets_ids_resolved_to_files_and_none_of_our_settings(world, 
 
 
 def distil_with(world, teacher):
-    student = BackboneSpec(name="resnet18")
-    spec = DistillJob(
-        kind="distill", name="succeed", dataset=world.dataset, teacher=teacher, student=student
-    )
-    job = world.jobs.submit(spec)
+    job = distillation_by(world, teacher)
     world.runner().work()
     return world.jobs.get(job.id)
 
