@@ -12,8 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from pgd_core.files.room import lack_of_room
+from pgd_core.files.shares import DataFolder
 from pgd_core.jobs.protocols import FileStore
 from pgd_core.settings import Settings
+from pgd_core.store import SqlWorkerStore
 from pgd_core.store.migrate import alembic_config
 
 
@@ -21,11 +23,13 @@ def readiness_checks(
     settings: Settings, engine: Engine, files: FileStore
 ) -> dict[str, Callable[[], str]]:
     """The checks of /readyz, by name."""
+    folder = DataFolder(settings.data_folder, SqlWorkerStore(engine).shared_folder)
     return {
         "database": lambda: _database(engine),
         "migrations": lambda: _migrations(engine),
         "redis": lambda: _redis(settings.resolved_redis_url()),
         "storage": files.check,
+        "folder": lambda: _folder(folder),
         "disk": lambda: _disk(settings.data_folder, settings.min_free_bytes),
     }
 
@@ -59,6 +63,13 @@ def _migrations(engine: Engine) -> str:
 def _redis(url: str) -> str:
     ping_redis(url)
     return "answers"
+
+
+def _folder(folder: DataFolder) -> str:
+    problem = folder.trouble()
+    if problem:
+        raise RuntimeError(problem)
+    return "it is the one that all share"
 
 
 def _disk(folder: Path, min_free_bytes: int) -> str:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import structlog
 from pydantic import ValidationError
 
-from pgd_core.errors import DatasetUnusable, InvalidSpec, NotFound, NotReady, TeacherUnusable
+from pgd_core.errors import (
+    DatasetUnusable,
+    InvalidSpec,
+    MachineUnusable,
+    NotFound,
+    NotReady,
+    TeacherUnusable,
+)
+from pgd_core.files.shares import not_mounted
 from pgd_core.jobs.graduates import graduate
 from pgd_core.jobs.job import Artifact, CheckState, Claim, Job
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
@@ -59,8 +67,10 @@ def prepare(
     *,
     device: Literal["cpu", "cuda"],
     weights_folder: Path | None,
+    dataset_roots: Sequence[Path] = (),
 ) -> Path:
-    """A fresh folder with its run.json; DatasetUnusable or TeacherUnusable when there is none."""
+    """A fresh folder with its run.json; DatasetUnusable or TeacherUnusable when there is none,
+    MachineUnusable when it is this machine that lacks the data set's share."""
     spec = _spec(job)
     assert not isinstance(spec, StudyJob), "no worker claims a study"
     if isinstance(spec, ExportJob):
@@ -79,7 +89,16 @@ def prepare(
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / RUN_FILE).write_text(run.model_dump_json(indent=2), encoding="utf-8")
+    check_shares(folder, dataset_roots)
     return folder
+
+
+def check_shares(folder: Path, dataset_roots: Sequence[Path]) -> None:
+    """MachineUnusable where the root of the attempt's data set is bare on this machine."""
+    data = RunSpec.model_validate_json((folder / RUN_FILE).read_bytes()).dataset
+    parts = (data.train_annotations, data.train_images, data.val_annotations, data.val_images)
+    if trouble := not_mounted(parts, dataset_roots):
+        raise MachineUnusable(trouble)
 
 
 def publish(folder: Path, claim: Claim, files: FileStore) -> Iterator[Artifact]:

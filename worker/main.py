@@ -22,6 +22,7 @@ from celery import Celery, signals
 
 from pgd_core.files import open_files
 from pgd_core.files.room import lack_of_room
+from pgd_core.files.shares import DataFolder
 from pgd_core.jobs.machine import Device as Slot
 from pgd_core.jobs.machine import Worker
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore, WorkerStore
@@ -95,7 +96,8 @@ def run(settings: Settings, stores: Stores, trainer: Sequence[str] = TRAINER) ->
     """Serve a pool until a signal says stop; returns the exit code."""
     devices = find_devices(cast(Device, settings.device), settings.slots)
     worker = this_worker(settings, devices)
-    slots = Slots(devices, lambda free: troubles(settings, free))
+    folder = DataFolder(settings.data_folder, stores.workers.shared_folder)
+    slots = Slots(devices, lambda free: troubles(settings, folder, free))
     options = runner_options(settings, worker, trainer)
     runner = Runner(stores.jobs, stores.library, stores.files, slots, options)
     presence = Presence(
@@ -137,6 +139,7 @@ def runner_options(
         weights_folder=settings.weights_folder and settings.weights_folder.resolve(),
         lease_s=settings.lease_s,
         heartbeat_s=settings.heartbeat_s,
+        dataset_roots=settings.dataset_roots,
         limits=Limits(
             stop_grace_s=settings.stop_grace_s,
             max_duration_s=settings.max_duration_s,
@@ -147,14 +150,17 @@ def runner_options(
     )
 
 
-def troubles(settings: Settings, free: Sequence[Slot]) -> Mapping[int, str]:
-    """By slot, why nothing is to be put on it now: a disk that is nearly full, a stranger."""
+def troubles(settings: Settings, folder: DataFolder, free: Sequence[Slot]) -> Mapping[int, str]:
+    """By slot, why nothing is to be put on it now: a data folder that is not there, a disk that is
+    nearly full, a stranger."""
     data = settings.data_folder.resolve()
     try:
-        no_room = lack_of_room((data / "attempts", data / "files"), settings.min_free_bytes)
+        trouble = folder.trouble() or lack_of_room(
+            (data / "attempts", data / "files"), settings.min_free_bytes
+        )
     except OSError as error:  # a file server that is away, or a folder that is not ours
-        no_room = f"the data folder {data} cannot be used: {error}"
-    return {device.slot: no_room for device in free} if no_room else strangers(free, ())
+        trouble = f"the data folder {data} cannot be used: {error}"
+    return {device.slot: trouble for device in free} if trouble else strangers(free, ())
 
 
 def serve(app: Celery, runner: Runner, hints: HintSender, pool: str) -> int:

@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy import Engine
 
 from pgd_core.files import open_files
+from pgd_core.files.shares import DataFolder
 from pgd_core.jobs.datasets import DATASETS_FOLDER
 from pgd_core.jobs.protocols import JobStore, Queue, WorkerStore
 from pgd_core.settings import Settings
@@ -70,6 +71,10 @@ def main() -> int:
         log.warning("orphans_ended", pids=swept)
     migrate(settings.resolved_database_url())
     engine = open_engine(settings.resolved_database_url())
+    trouble = DataFolder(settings.data_folder, SqlWorkerStore(engine).shared_folder).trouble()
+    if trouble:  # data sets would be unpacked where no worker finds them
+        log.error("wrong_data_folder", message=trouble)
+        return 1
     hints = HintSender(settings.resolved_redis_url())
     stop = threading.Event()
     checker = _checker(settings, engine)

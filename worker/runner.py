@@ -17,7 +17,7 @@ from pgd_core.errors import LeaseLost, PgdError
 from pgd_core.jobs.job import ENDINGS, Artifact, Claim, Job, Reason
 from pgd_core.jobs.machine import Device, Offer
 from pgd_core.jobs.protocols import FileStore, JobStore, LibraryStore
-from worker.attempt import prepare, publish
+from worker.attempt import check_shares, prepare, publish
 from worker.lease import LeaseKeeper
 from worker.processes import end_earlier
 from worker.slots import Slots
@@ -49,6 +49,7 @@ class RunnerOptions:
     attempts: Path  # folder of the attempts' folders
     pool: str = "default"
     weights_folder: Path | None = None
+    dataset_roots: Sequence[Path] = ()
     lease_s: float = 60.0
     heartbeat_s: float = 2.0
     limits: Limits = field(default_factory=Limits)
@@ -189,6 +190,7 @@ class Runner:
             self._files,
             device="cuda" if any(device.uuid for device in devices) else "cpu",
             weights_folder=options.weights_folder,
+            dataset_roots=options.dataset_roots,
         )
         if cause := asked_to_stop(lease, self._shutting_down.is_set):
             return verdict_before_start(cause), folder
@@ -202,7 +204,10 @@ class Runner:
             self._shutting_down.is_set,
             options.environment(devices),
         )
-        return verdict_of_exit(ended, folder), folder
+        verdict = verdict_of_exit(ended, folder)
+        if verdict.reason is Reason.BAD_DATASET:  # or did its share go away meanwhile?
+            check_shares(folder, options.dataset_roots)
+        return verdict, folder
 
     def _publish(self, folder: Path, claim: Claim, lease: LeaseKeeper) -> list[Artifact]:
         artifacts: list[Artifact] = []

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pgd_core.errors import PgdError
 from pgd_core.files.full_disk import free_mib, lacks_room
 from pgd_core.jobs.job import Reason
-from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, Outcome
+from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, STORAGE_FAULT_EXIT, Outcome
 from worker.supervisor import Exit, StopCause, log_end
 
 
@@ -64,6 +64,10 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
     if ended.code == NO_ROOM_EXIT or free_mib(folder) < _NEXT_TO_NO_ROOM_MIB:
         left = f"{free_mib(folder):.1f} MiB free on the disk of {folder}"
         return Verdict(Reason.DISK_FULL, f"the trainer could not write how it ended: {left}")
+    if ended.code == STORAGE_FAULT_EXIT:
+        return Verdict(
+            Reason.WORKER_TROUBLE, f"the trainer could not write how it ended: {folder} is failing"
+        )
     if ended.code < 0:
         name = signal.Signals(-ended.code).name
         hint = "; the machine may be out of memory" if name == "SIGKILL" else ""

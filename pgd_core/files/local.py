@@ -16,6 +16,7 @@ from typing import BinaryIO
 from pgd_core.errors import NotFound, StorageUnavailable
 from pgd_core.files.keys import checked_key, is_part
 from pgd_core.files.measure import CHUNK_BYTES, measure
+from pgd_core.files.shares import is_bare
 from pgd_core.jobs.protocols import StoredFile
 
 _UNFINISHED = ".unfinished-"
@@ -54,9 +55,11 @@ class LocalFileStore:
 
     def path(self, key: str) -> Path:
         path = self._place(key)
-        if not path.is_file():
-            raise NotFound(f"no file {key!r} in the file store")
-        return path
+        if path.is_file():
+            return path
+        if is_bare(self._root):
+            raise StorageUnavailable(f"nothing lies in {self._root}: is its share mounted?")
+        raise NotFound(f"no file {key!r} in the file store")
 
     def keys(self, folder: str) -> Sequence[str]:
         place = self._place(folder)

@@ -237,6 +237,9 @@ class WorkerStore(Protocol):
         """It lives; one that was thought lost is active again. NotFound when it was forgotten."""
 
     def stopped(self, name: str) -> None: ...
+    def shared_folder(self, mark: str) -> str:
+        """The mark of the data folder that all processes share: this one, if none was known."""
+
     def drain(self, name: str) -> Worker:
         """Let it claim nothing more; IllegalMove for one that is gone."""
 

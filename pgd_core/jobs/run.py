@@ -26,7 +26,8 @@ ALIVE_FILE = "alive"
 PROGRESS_FILE = "progress.jsonl"
 OUTCOME_FILE = "outcome.json"
 LOG_FILE = "trainer.log"
-NO_ROOM_EXIT = 4  # of a trainer whose disk has no room even for the outcome
+# Of a trainer that cannot write its outcome: its disk has no room, or fails.
+NO_ROOM_EXIT, STORAGE_FAULT_EXIT = 4, 5
 OUTPUTS_FOLDER = "outputs"
 WORK_FOLDER = "work"
 

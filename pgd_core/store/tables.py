@@ -138,6 +138,15 @@ class WorkerRow(Base):
     seen_at: Mapped[datetime]
 
 
+class DataFolderRow(Base):
+    """The mark of the data folder that all processes share: one row."""
+
+    __tablename__ = "data_folder"
+
+    one: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    mark: Mapped[str] = mapped_column(_SHA256)
+
+
 class EventRow(Base):
     """A line of a job's history; numbered from 1 within the job."""
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from sqlalchemy import Engine, Text, cast, delete, exists, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from pgd_core.errors import IllegalMove, NotFound
@@ -18,7 +19,7 @@ from pgd_core.jobs.protocols import WorkerOrders
 from pgd_core.store.conditions import for_workers
 from pgd_core.store.engine import reading, writing
 from pgd_core.store.rows import worker_of
-from pgd_core.store.tables import JobRow, WorkerRow
+from pgd_core.store.tables import DataFolderRow, JobRow, WorkerRow
 from pgd_core.store.times import database_now
 
 
@@ -59,6 +60,18 @@ class SqlWorkerStore:
             return WorkerOrders(
                 drain=row.state == WorkerState.DRAINING, waiting=_has_work(session, row.pool)
             )
+
+    def shared_folder(self, mark: str) -> str:
+        with reading(self._engine) as session:
+            known: str | None = session.scalar(select(DataFolderRow.mark))
+        if known is not None:
+            return known
+        try:
+            with writing(self._engine) as session:
+                session.add(DataFolderRow(one=1, mark=mark))
+        except IntegrityError:  # another process was first
+            return self.shared_folder(mark)
+        return mark
 
     def drain(self, name: str) -> Worker:
         return self._set(name, WorkerState.DRAINING, WorkerState.ACTIVE)

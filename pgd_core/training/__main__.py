@@ -1,7 +1,8 @@
 """The trainer: `python -m pgd_core.training spec.json FOLDER`, or the same under torchrun.
 
 Reads a `RunSpec`, fills FOLDER as `pgd_core.jobs.run` says. Exit status: 0 succeeded, 1 failed,
-3 stopped with a checkpoint; `outcome.json` has the reason. 4: there was no room even for that.
+3 stopped with a checkpoint; `outcome.json` has the reason. 4: there was no room even for that; 5:
+its disk or file server failed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pgd_core.errors import InvalidSpec, PgdError, ProcessLost, RunFailed, StoppedBySignal
+from pgd_core.files.faults import is_storage_fault, storage_fault
 from pgd_core.files.full_disk import disk_full, lacks_room
-from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, Outcome, RunSpec
+from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, STORAGE_FAULT_EXIT, Outcome, RunSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -36,6 +38,8 @@ def main() -> int:
     except OSError as error:
         if lacks_room(error):
             return NO_ROOM_EXIT
+        if is_storage_fault(error):
+            return STORAGE_FAULT_EXIT
         raise
 
 
@@ -75,6 +79,8 @@ def _attempt(spec: Path, folder: Path) -> Outcome:
 def _failure(error: Exception, folder: Path) -> Outcome:
     if lacks_room(error):
         error = disk_full(folder, error)
+    elif not isinstance(error, PgdError) and is_storage_fault(error):
+        error = storage_fault(f"a file of the run in {folder} or of its data set", error)
     if isinstance(error, PgdError):
         code = error.code if isinstance(error, RunFailed | InvalidSpec) else "internal_error"
         return Outcome(status="failed", reason=code, message=error.message)
@@ -88,7 +94,7 @@ def _log_may_be_full() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not lacks_room(error):
+        if not (lacks_room(error) or is_storage_fault(error)):
             raise
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pgd_core.datasets.prepared import write_prepared
 from pgd_core.errors import DatasetUnusable
+from pgd_core.files.faults import is_storage_fault
 from pgd_core.files.full_disk import lacks_room
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.jobs.spec import InputSpec
@@ -43,7 +44,7 @@ def with_prepared_annotations(files: DatasetFiles, folder: Path) -> DatasetFiles
                 if rows and split == "val":
                     shutil.copyfile(source, rows)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                if lacks_room(error):
+                if lacks_room(error) or is_storage_fault(error):
                     raise
                 raise DatasetUnusable(
                     f"annotations {source} cannot be read any more ({type(error).__name__}: "

@@ -13,7 +13,14 @@ from mmdet.utils import register_all_modules
 from mmengine import dist
 from mmengine.logging import MMLogger
 
-from pgd_core.errors import DatasetUnusable, OutOfMemory, PgdError, ProcessLost, with_origins
+from pgd_core.errors import (
+    DatasetUnusable,
+    MachineUnusable,
+    OutOfMemory,
+    PgdError,
+    ProcessLost,
+    with_origins,
+)
 from pgd_core.jobs.run import RunSpec
 from pgd_core.training.cuda_faults import cuda_fault, no_gpu
 from pgd_core.training.job import run_job
@@ -42,8 +49,8 @@ def run_in_process(run: RunSpec, folder: Path) -> dict[str, Any]:
         if "RANK" in os.environ:
             _join_processes()
         return run_job(run, folder)
-    except DatasetUnusable as error:
-        raise DatasetUnusable(_without_workers_traceback(error.message)) from error
+    except (DatasetUnusable, MachineUnusable) as error:
+        raise type(error)(_without_workers_traceback(error)) from error
     except PgdError:
         raise
     except Exception as error:
@@ -86,11 +93,11 @@ def _is_loss_of_a_loader(error: Exception) -> bool:
     )
 
 
-def _without_workers_traceback(message: str) -> str:
+def _without_workers_traceback(error: PgdError) -> str:
     """A loader's worker hands its error over as text, of which ours is the end."""
-    if not message.startswith("Caught "):
-        return message
-    return message.rpartition(f"{DatasetUnusable.__name__}: ")[2].strip()
+    if not error.message.startswith("Caught "):
+        return error.message
+    return error.message.rpartition(f"{type(error).__name__}: ")[2].strip()
 
 
 def _join_processes() -> None:

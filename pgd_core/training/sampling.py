@@ -19,6 +19,7 @@ from mmdet.registry import DATASETS
 from torch.utils.data import Dataset, Sampler
 
 from pgd_core.errors import DatasetUnusable
+from pgd_core.files.faults import is_storage_fault, storage_fault
 
 Key = tuple[int, int]  # (index of a picture, seed of its augmentation)
 
@@ -86,6 +87,8 @@ class Pictures(Dataset[Any]):
             return self.dataset[index]
         except Exception as error:
             path = self.dataset.get_data_info(index)["img_path"]
+            if is_storage_fault(error):
+                raise storage_fault(f"picture {path}", error) from error
             raise DatasetUnusable(
                 f"picture {path} cannot be read ({type(error).__name__}: {error}); restore it, or "
                 "register the data set anew without it"

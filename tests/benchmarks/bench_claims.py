@@ -3,10 +3,12 @@
     python -m tests.benchmarks.bench_claims [--queued 1000 10000 100000] [--workers 100]
 
 Three teams, mixed classes and sizes; workers are threads of a few processes, each as impatient as
-can be. Two figures: all workers start at once and fill their eight slots (`claims`), and each goes
-on claiming, starting and finishing jobs (`whole jobs`: a claim, a start and an end each). Then on a
-quiet database: one decision, undone again; one around a large job that must not be held up; the
-same where nothing fits and the whole queue is looked through; and the forecast of all jobs.
+can be. Three figures: all workers start at once and fill their eight slots (`claims`); the same
+where each takes whatever job it finds and nobody asks whose turn it is (`plain claims`: how fast
+the machine is at the moment); and each goes on claiming, starting and finishing jobs (`whole jobs`:
+a claim, a start and an end each). Then on a quiet database: one decision, undone again; one around
+a large job that must not be held up; the same where nothing fits and the whole queue is looked
+through; and the forecast of all jobs.
 """
 
 from __future__ import annotations
@@ -53,6 +55,12 @@ NO_JOB = Waiting("none", "vision", Priority.NORMAL, Needs(), "train", "")
 # As long as the spec of a distillation is.
 SPEC = {"kind": "train", "name": "a student", "filler": "x" * 2000}
 
+TAKE_ANY = """
+    UPDATE jobs SET state = 'starting', worker = %(worker)s, claimed_at = now()
+    WHERE id = (SELECT id FROM jobs WHERE state = 'queued' LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING id
+"""
+
 
 def main() -> None:
     options = read_options()
@@ -66,6 +74,7 @@ Share = Callable[[SqlJobStore, str, float], int]
 HEAD = (
     "queued",
     "claims/s",
+    "plain claims/s",
     "whole jobs/s",
     "decision ms (p95)",
     "around a large job ms",
@@ -88,11 +97,12 @@ def read_options() -> argparse.Namespace:
 
 def measure(queued: int, options: argparse.Namespace) -> tuple[str, ...]:
     """A row of the table."""
-    filled, worked = [], []
+    filled, plain, worked = [], [], []
     for _ in range(options.repeats):
         url = prepared(queued, options.workers)
         filled.append(throughput(url, options, fill))
         worked.append(throughput(url, options, work))
+        plain.append(throughput(prepared(queued, options.workers), options, take_any))
     url = prepared(queued, options.workers)
     engine = open_engine(url)
     throughput(url, options, fill)  # a busy pool, as it is when jobs wait
@@ -108,6 +118,7 @@ def measure(queued: int, options: argparse.Namespace) -> tuple[str, ...]:
     return (
         f"{queued:,}",
         spread(filled),
+        spread(plain),
         spread(worked),
         f"{statistics.median(decision):.1f} ({p95(decision):.1f})",
         f"{statistics.median(around):.1f}",
@@ -220,6 +231,15 @@ def fill(jobs: SqlJobStore, worker: str, _until: float) -> int:
     while free and (found := jobs.claim(Offer(worker, "default", free), LEASE)):
         free = tuple(device for device in free if device.slot not in found[0].slots)
         claims += 1
+    return claims
+
+
+def take_any(jobs: SqlJobStore, worker: str, _until: float) -> int:
+    """As often as `fill` may: whatever job nobody else is taking, by the shortest way."""
+    claims = 0
+    for _ in SLOTS:
+        with jobs._engine.begin() as connection:
+            claims += connection.exec_driver_sql(TAKE_ANY, {"worker": worker}).rowcount
     return claims
 
 

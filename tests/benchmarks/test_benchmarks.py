@@ -30,6 +30,16 @@ def test_workers_of_several_processes_fill_their_slots_and_no_slot_twice():
     assert len(held) >= 3 * 8 - 1  # the last may be kept for a job of two
 
 
+def test_plain_claims_are_as_many_as_there_are_slots_and_of_different_jobs():
+    url = bench_claims.prepared(60, 3)
+    bench_claims.throughput(url, OPTIONS, bench_claims.take_any)
+    engine = open_engine(url)
+    jobs = SqlJobStore(engine).list(limit=100)
+    engine.dispose()
+
+    assert sum(job.state in LEASED_STATES for job in jobs) == 3 * 8
+
+
 def test_every_figure_of_claims_can_be_measured():
     assert len(bench_claims.measure(60, OPTIONS)) == len(bench_claims.HEAD)
 

@@ -68,8 +68,9 @@ class World:
             trainer=FAKE_TRAINER,
         )
 
-    def add_dataset(self, usable: bool = True) -> str:
-        dataset = self.library.add_dataset("digits", "/t.json", "/t", "/v.json", "/v")
+    def add_dataset(self, usable: bool = True, root: str = "") -> str:
+        parts = (f"{root}/{part}" for part in ("t.json", "t", "v.json", "v"))
+        dataset = self.library.add_dataset("digits", *parts)
         self.library.dataset_checked(
             dataset.id, usable=usable, report={}, sha256="ab" * 32, classes=("0", "1")
         )

@@ -41,6 +41,12 @@ def succeed() -> None:
     end("succeeded", "completed", AP=0.5)
 
 
+def lose_data() -> None:
+    """As where the data set's share goes away."""
+    Path(RUN["dataset"]["train_annotations"]).unlink()
+    end("failed", "bad_dataset", "picture 7 is gone")
+
+
 def tell_environment() -> None:
     (FOLDER / "outputs").mkdir()
     (FOLDER / "outputs" / "environment.json").write_text(json.dumps(dict(os.environ)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from pgd_core.files.shares import DataFolder
 from pgd_core.jobs.machine import ONE_CPU_SLOT
 from pgd_core.settings import Settings
 from tests.servers import start_redis
@@ -32,7 +33,7 @@ def test_a_data_folder_that_cannot_be_looked_at_is_a_trouble_in_words(tmp_path):
     folder = tmp_path / ("x" * 300)  # no file system has such a name
     settings = Settings(data_folder=folder, min_free_bytes=1)
 
-    told = troubles(settings, (ONE_CPU_SLOT,))
+    told = troubles(settings, DataFolder(folder, str), (ONE_CPU_SLOT,))
 
     assert list(told) == [ONE_CPU_SLOT.slot]
     assert "cannot be used: " in told[ONE_CPU_SLOT.slot]

@@ -108,6 +108,26 @@ def test_the_process_hints_checks_and_ends_when_asked(world, redis, tmp_path):
     assert world.jobs.get(job.id).state == "queued"
 
 
+def test_with_another_data_folder_than_the_workers_the_process_ends(world, redis, tmp_path):
+    world.workers.shared_folder("the workers'")
+    settings = {
+        "PGD_DATA_FOLDER": str(tmp_path / "mine"),
+        "PGD_DATABASE_URL": world.engine.url.render_as_string(hide_password=False),
+        "PGD_REDIS_URL": redis.url,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker.reconciler"],
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 1
+    assert "wrong_data_folder" in ended.stdout + ended.stderr
+
+
 def test_a_sender_serves_the_reconciler(redis, world):
     world.submit("succeed")
     sender = HintSender(redis.url)

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from pgd_core.errors import DatasetUnusable, DiskFull, NotFound, StorageUnavailable
-from pgd_core.jobs.run import NO_ROOM_EXIT, Outcome
+from pgd_core.jobs.run import NO_ROOM_EXIT, STORAGE_FAULT_EXIT, Outcome
 from worker import verdict
 from worker.supervisor import Exit, StopCause
 from worker.verdict import may_pass, verdict_of_error, verdict_of_exit
@@ -69,6 +69,10 @@ def test_a_trainer_that_ended_without_a_word(tmp_path, code, reason, words):
     verdict = judge(tmp_path, code)
     assert verdict.reason == reason
     assert words in verdict.message
+
+
+def test_a_trainer_whose_disk_fails_is_no_fault_of_its_job(tmp_path):
+    assert judge(tmp_path, STORAGE_FAULT_EXIT).reason == "worker_trouble"
 
 
 def test_a_trainer_without_room_for_its_outcome_is_tried_again(tmp_path):

@@ -28,7 +28,8 @@ def test_readyz_is_ready_with_a_redis(world):
         answer = TestClient(app).get("/readyz")
 
     assert answer.status_code == 200, answer.text
-    assert set(answer.json()["checks"]) == {"database", "migrations", "redis", "storage", "disk"}
+    checks = {"database", "migrations", "redis", "storage", "folder", "disk"}
+    assert set(answer.json()["checks"]) == checks
 
 
 def test_readyz_is_not_ready_under_the_disks_low_water_mark(world):

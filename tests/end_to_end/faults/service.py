@@ -290,9 +290,10 @@ class Service:
             FOLDER: str(self.gates.folder),
         }
 
-    def add_dataset(self, team: str = DEFAULT_TEAM) -> str:
+    def add_dataset(self, team: str = DEFAULT_TEAM, root: str = "") -> str:
         """The id of a team's checked data set."""
-        dataset = self.library.add_dataset("digits", "/t.json", "/t", "/v.json", "/v", team=team)
+        parts = (f"{root}/{part}" for part in ("t.json", "t", "v.json", "v"))
+        dataset = self.library.add_dataset("digits", *parts, team=team)
         self.library.dataset_checked(
             dataset.id, usable=True, report={}, sha256="ab" * 32, classes=("0", "1")
         )

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pgd_core.jobs.job import Reason
+from tests.end_to_end.faults.mounts import in_the_world_of, may_mount, with_a_disk_at
 from tests.end_to_end.faults.service import Process, Service, wait_for
 from tests.end_to_end.faults.trainer import Plan
 from tests.end_to_end.faults.verdict import check
 
 DISK_FULL = "disk_full"
-UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
-
-
-def _may_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    command = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
 
 pytestmark = [
-    pytest.mark.skipif(not _may_mount(), reason="no file system can be mounted here"),
+    pytest.mark.skipif(not may_mount(), reason="no file system can be mounted here"),
     pytest.mark.skipif(DISK_FULL not in set(Reason), reason="a full disk has no reason yet"),
     pytest.mark.parametrize("database", ["sqlite"], indirect=True),
 ]
@@ -35,8 +26,7 @@ def on_a_small_disk(service: Service, name: str) -> tuple[Process, Path]:
     """A worker whose data folder's subfolder holds 2 MiB, and that subfolder as it sees it."""
     folder = service.data / name
     folder.mkdir(parents=True, exist_ok=True)
-    mount = f'mount -t tmpfs -o size=2m tmpfs "{folder}" && exec "$@"'
-    worker = service.worker(before=(*UNSHARE, "sh", "-c", mount, "sh"))
+    worker = service.worker(before=with_a_disk_at(folder))
     return worker, Path(f"/proc/{worker.pid}/root{folder}")
 
 
@@ -92,21 +82,16 @@ def test_publishing_without_room_ends_the_attempt_and_leaves_no_half_of_a_file(
     assert worker.alive()
 
 
-def remount(worker: Process, folder: Path, how: str) -> None:
-    """Within the worker's own world of mounts."""
-    enter = ("nsenter", "--user", "--mount", "--preserve-credentials", f"--target={worker.pid}")
-    subprocess.run([*enter, "mount", "-o", f"remount,{how}", str(folder)], check=True)
-
-
 def test_a_data_folder_that_becomes_read_only_fails_no_job_and_the_queue_says_why(
     service: Service,
 ) -> None:
     worker, _ = on_a_small_disk(service, "attempts")
     [name] = [worker.name for worker in service.workers.workers()]
-    remount(worker, service.data / "attempts", "ro")
+    attempts = str(service.data / "attempts")
+    in_the_world_of(worker, "mount", "-o", "remount,ro", attempts)
     jobs = [service.submit(Plan(gate_at=0, tag=tag)) for tag in range(3)]
     wait_for(lambda: "Read-only file system" in service.workers.worker(name).trouble)
-    remount(worker, service.data / "attempts", "rw")
+    in_the_world_of(worker, "mount", "-o", "remount,rw", attempts)
 
     ended = [check(service, job) for job in jobs]
     assert [job.failures for job in ended] == [0, 0, 0]

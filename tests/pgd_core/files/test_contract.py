@@ -85,7 +85,8 @@ def test_a_file_that_cannot_be_taken_leaves_what_was_there_and_nothing_beside_it
     assert files.path("a/b").read_bytes() == content
 
 
-def test_a_file_that_is_not_there_is_not_found(files):
+def test_a_file_that_is_not_there_is_not_found(files, source):
+    files.put("another", source)
     with pytest.raises(NotFound):
         files.open("none")
     with pytest.raises(NotFound):
@@ -94,6 +95,9 @@ def test_a_file_that_is_not_there_is_not_found(files):
 
 
 def test_a_deleted_file_is_gone_though_it_was_fetched_before(files, source):
+    another = source.with_name("another")
+    another.write_bytes(b"more")
+    files.put("another", another)
     files.put("a", source)
     files.path("a")
     files.delete("a")

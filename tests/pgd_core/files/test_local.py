@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pgd_core.errors import StorageUnavailable
+from pgd_core.errors import NotFound, StorageUnavailable
 from pgd_core.files import LocalFileStore
 
 
@@ -53,6 +53,18 @@ def test_nothing_is_left_beside_the_files(files, source, tmp_path):
         files.put("a/b", tmp_path / "missing")
 
     assert [path.name for path in files.path("a/b").parent.iterdir()] == ["b"]
+
+
+def test_a_file_that_is_missed_where_there_is_none_at_all_says_nothing_about_the_file(
+    files, source
+):
+    """As where the store's share is not mounted."""
+    with pytest.raises(StorageUnavailable, match="is its share mounted"):
+        files.path("a")
+
+    files.put("b", source)
+    with pytest.raises(NotFound):
+        files.path("a")
 
 
 def test_a_folder_has_no_links_for_others(files, source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -211,6 +212,19 @@ def test_a_worker_that_is_gone_for_long_is_forgotten_and_one_that_lives_or_left_
         "just lost": "lost",
     }
     assert cluster.workers.forget(7 * DAY) == []
+
+
+def test_the_first_mark_of_a_data_folder_is_the_one_that_all_share(cluster):
+    assert cluster.workers.shared_folder("a") == "a"
+    assert cluster.workers.shared_folder("b") == "a"
+
+
+def test_processes_that_start_together_agree_on_one_mark(cluster):
+    marks = [str(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        agreed = set(threads.map(cluster.workers.shared_folder, marks))
+
+    assert len(agreed) == 1
 
 
 def test_a_worker_is_remembered_while_it_holds_a_job_and_no_longer(cluster):

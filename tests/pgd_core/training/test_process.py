@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
-from pgd_core.errors import ProcessLost
+from pgd_core.errors import MachineUnusable, ProcessLost
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.training import process as trainer_process
+from pgd_core.training.sampling import Pictures
 from tests.pgd_core.training.processes import has_lines, outcome, start, wait_until
 from tests.pgd_core.training.runs import train_run
 
@@ -40,6 +44,30 @@ def test_a_stop_signal_to_the_whole_group_leaves_the_loaders_to_the_last_step(
     assert outcome(tmp_path)["reason"] == "stopped"
     _, left = psutil.wait_procs(processes, timeout=30)
     assert not left
+
+
+class _Failing(Dataset[Any]):
+    """One picture, on a disk that fails."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def get_data_info(self, _index: int) -> dict[str, str]:
+        return {"img_path": "/data/a.jpg"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_on_a_failing_disk_is_the_machine_s_trouble_and_not_the_data_set_s(
+    workers: int, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = DataLoader(Pictures(_Failing()), num_workers=workers)
+    monkeypatch.setattr(trainer_process, "run_job", lambda *_: list(loader))
+
+    with pytest.raises(MachineUnusable, match=r"^picture /data/a.jpg cannot .*\(OSError: .*log$"):
+        trainer_process.run_in_process(train_run(files), tmp_path)
 
 
 def _wrapped() -> Exception:
