@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from pgd_core.errors import PgdError
 from pgd_core.files.full_disk import free_mib, lacks_room
 from pgd_core.jobs.job import Reason
-from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, STORAGE_FAULT_EXIT, Outcome
+from pgd_core.jobs.run import (
+    ALIVE_FILE,
+    NO_ROOM_EXIT,
+    OUTCOME_FILE,
+    PROGRESS_FILE,
+    STORAGE_FAULT_EXIT,
+    Outcome,
+)
 from worker.supervisor import Exit, StopCause, log_end
 
 
@@ -47,6 +54,7 @@ _ASKED = {
 # Errors of a program, not of the machine that it runs on.
 _DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 _NEXT_TO_NO_ROOM_MIB = 1.0
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by a person, or for want of memory
 # In torchrun's report: the process that ended first. The others it has ended itself.
 _KILLED_ONE = re.compile(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", re.DOTALL)
 
@@ -68,7 +76,7 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
         return Verdict(
             Reason.WORKER_TROUBLE, f"the trainer could not write how it ended: {folder} is failing"
         )
-    if ended.code < 0:
+    if ended.code < 0 and (ended.code in _KILLED or _began(folder)):
         name = signal.Signals(-ended.code).name
         hint = "; the machine may be out of memory" if name == "SIGKILL" else ""
         return Verdict(Reason.WORKER_LOST, f"the trainer was ended by {name}{hint}")
@@ -76,6 +84,9 @@ def verdict_of_exit(ended: Exit, folder: Path) -> Verdict:
         return Verdict(
             Reason.WORKER_LOST, f"one of the trainer's processes was ended by {killed[1]}"
         )
+    if not _began(folder):
+        words = f"the trainer could not be loaded and ended with code {ended.code}; its log ends:"
+        return Verdict(Reason.WORKER_TROUBLE, f"{words}\n{log_end(folder)}")
     last_words = f"the trainer ended with code {ended.code} and no outcome; its log ends:"
     return Verdict(Reason.INTERNAL_ERROR, f"{last_words}\n{log_end(folder)}")
 
@@ -104,6 +115,11 @@ def verdict_of_error(error: Exception) -> Verdict:
 def may_pass(error: Exception) -> bool:
     """Whether the same, done a little later, may succeed without anybody's help."""
     return not (isinstance(error, (PgdError, *_DEFECTS)) or lacks_room(error))
+
+
+def _began(folder: Path) -> bool:
+    """Whether the trainer got as far as its job."""
+    return any((folder / file).exists() for file in (PROGRESS_FILE, ALIVE_FILE, OUTCOME_FILE))
 
 
 def _outcome(folder: Path) -> Outcome | None:

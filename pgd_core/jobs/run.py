@@ -2,7 +2,8 @@
 
     FOLDER/run.json        in: RunSpec
     FOLDER/stop            in: once it exists, write a checkpoint and end
-    FOLDER/alive           out: touched as the trainer works, at most once a second
+    FOLDER/alive           out: touched once the trainer is loaded, and then as it works, at most
+                           once a second
     FOLDER/progress.jsonl  out: one `ProgressLine` a line
     FOLDER/work/           out: checkpoints to resume from
     FOLDER/outputs/        out: what is published; complete only with outcome `succeeded`

@@ -13,16 +13,30 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pgd_core.errors import InvalidSpec, PgdError, ProcessLost, RunFailed, StoppedBySignal
+from pgd_core.errors import (
+    InvalidSpec,
+    MachineUnusable,
+    PgdError,
+    ProcessLost,
+    RunFailed,
+    StoppedBySignal,
+)
 from pgd_core.files.faults import is_storage_fault, storage_fault
 from pgd_core.files.full_disk import disk_full, lacks_room
-from pgd_core.jobs.run import NO_ROOM_EXIT, OUTCOME_FILE, STORAGE_FAULT_EXIT, Outcome, RunSpec
+from pgd_core.jobs.run import (
+    ALIVE_FILE,
+    NO_ROOM_EXIT,
+    OUTCOME_FILE,
+    STORAGE_FAULT_EXIT,
+    Outcome,
+    RunSpec,
+)
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 3}
 
@@ -63,17 +77,28 @@ def _attempt(spec: Path, folder: Path) -> Outcome:
         run = _read(spec)
         if run.device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before MMEngine looks for a GPU
-        from pgd_core.training.process import run_in_process
-
-        return Outcome(
-            status="succeeded", reason="completed", result=run_in_process(run, folder.resolve())
-        )
+        run_in_process = _load_trainer()
+        (folder / ALIVE_FILE).touch()  # from here on the job has a part in what happens
+        result = run_in_process(run, folder.resolve())
+        return Outcome(status="succeeded", reason="completed", result=result)
     except StoppedBySignal as error:
         return Outcome(status="stopped", reason=error.code, message=error.message)
     except Exception as error:
         with _log_may_be_full():
             traceback.print_exc()
         return _failure(error, folder)
+
+
+def _load_trainer() -> Callable[[RunSpec, Path], dict[str, Any]]:
+    """Torch and MMDetection, after the environment is set for them."""
+    try:
+        from pgd_core.training.process import run_in_process
+    except Exception as error:  # no job has a part in what its imports do
+        raise MachineUnusable(
+            f"the trainer cannot be loaded on this machine ({type(error).__name__}: {error}); mend "
+            "its installation, and look at the job's log"
+        ) from error
+    return run_in_process
 
 
 def _failure(error: Exception, folder: Path) -> Outcome:

@@ -155,8 +155,19 @@ def _dataset(
     )
 
 
+class _Loader(DataLoader[Any]):
+    """Its processes are born deaf to SIGTERM, which `_quiet_worker` makes them hear."""
+
+    def __iter__(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _loader(dataset: Any, workers: int, **more: Any) -> DataLoader[Any]:
-    return DataLoader(
+    return _Loader(
         dataset,
         num_workers=workers,
         collate_fn=pseudo_collate,
@@ -170,7 +181,6 @@ def _quiet_worker(worker_id: int) -> None:
     """One thread a worker; the seeds come with every picture."""
     worker_init_fn(worker_id, num_workers=1, rank=0, seed=0, disable_subprocess_warning=True)
     torch.set_num_threads(1)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_when_the_trainer_says, daemon=True).start()
 
 

@@ -66,6 +66,7 @@ def tell_rank() -> None:
 
 
 def crash() -> None:
+    report(1)
     raise RuntimeError("something is wrong inside")
 
 

@@ -65,10 +65,25 @@ def test_it_is_told_whether_anything_of_a_stopped_trainer_is_left(tmp_path, left
 )
 def test_a_trainer_that_ended_without_a_word(tmp_path, code, reason, words):
     (tmp_path / "trainer.log").write_text("many\nlast words\n")
+    (tmp_path / "progress.jsonl").touch()
 
     verdict = judge(tmp_path, code)
     assert verdict.reason == reason
     assert words in verdict.message
+
+
+@pytest.mark.parametrize("code", [1, 2, 127, -4, -11])
+def test_a_trainer_that_could_not_even_begin_is_the_machine_s_trouble(tmp_path, code):
+    """A broken installation, or a processor that lacks an instruction."""
+    (tmp_path / "trainer.log").write_text("ModuleNotFoundError: No module named 'torch'\n")
+
+    verdict = judge(tmp_path, code)
+    assert verdict.reason == "worker_trouble"
+    assert "No module named 'torch'" in verdict.message
+
+
+def test_a_trainer_that_was_killed_before_it_began_is_a_lost_one(tmp_path):
+    assert judge(tmp_path, -9).reason == "worker_lost"
 
 
 def test_a_trainer_whose_disk_fails_is_no_fault_of_its_job(tmp_path):
@@ -110,6 +125,7 @@ def test_torchrun_says_that_one_of_several_processes_was_killed(tmp_path):
     assert verdict.reason == "worker_lost"
     assert "SIGKILL" in verdict.message
 
+    (tmp_path / "alive").touch()
     report |= {"code": "1", "first": "To enable traceback see: …"}
     (tmp_path / "trainer.log").write_text(TORCHRUN_REPORT.format(**report))
     assert judge(tmp_path, 1).reason == "internal_error"

@@ -50,6 +50,21 @@ def test_a_spec_that_is_not_valid_fails_by_name(spec: str, named: str, tmp_path:
     assert named in outcome(tmp_path)["message"]
 
 
+def test_a_trainer_that_cannot_be_loaded_is_the_machine_s_trouble(
+    files: DatasetFiles, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open')")
+    environment = ENVIRONMENT | {"PYTHONPATH": f"{broken}:{ROOT}"}
+    command = trainer(train_run(files), tmp_path / "run")
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True)
+    assert done.returncode == 1
+    assert outcome(tmp_path / "run")["reason"] == "worker_trouble"
+    assert "libcudart.so.13: cannot open" in outcome(tmp_path / "run")["message"]
+    assert not (tmp_path / "run" / "alive").exists()
+
+
 @pytest.mark.parametrize("ask", ["signal", "file"])
 def test_a_run_asked_to_stop_leaves_a_checkpoint_and_resumes(
     ask: str, files: DatasetFiles, tmp_path: Path

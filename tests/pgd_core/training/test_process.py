@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from pgd_core.errors import MachineUnusable, ProcessLost
 from pgd_core.jobs.run import DatasetFiles
+from pgd_core.jobs.spec import InputSpec
+from pgd_core.training import data
 from pgd_core.training import process as trainer_process
 from pgd_core.training.sampling import Pictures
 from tests.pgd_core.training.processes import has_lines, outcome, start, wait_until
-from tests.pgd_core.training.runs import train_run
+from tests.pgd_core.training.runs import INPUT, train_run
 
 
 def test_a_loader_that_is_killed_ends_the_run_as_a_lost_worker(
@@ -44,6 +48,20 @@ def test_a_stop_signal_to_the_whole_group_leaves_the_loaders_to_the_last_step(
     assert outcome(tmp_path)["reason"] == "stopped"
     _, left = psutil.wait_procs(processes, timeout=30)
     assert not left
+
+
+def test_a_loader_s_process_is_deaf_to_a_stop_signal_before_it_has_begun(
+    files: DatasetFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = data.worker_init_fn
+    slowly = lambda *a, **o: (time.sleep(1), begin(*a, **o))  # noqa: E731
+    monkeypatch.setattr(data, "worker_init_fn", slowly)
+    batches = iter(data.val_loader(files, InputSpec(**INPUT), batch_size=2, workers=1))
+    [process] = psutil.Process().children()
+    time.sleep(0.3)
+    subprocess.run(["kill", str(process.pid)], check=True)  # from us it would hear it
+
+    assert len(next(batches)["inputs"]) == 2
 
 
 class _Failing(Dataset[Any]):
