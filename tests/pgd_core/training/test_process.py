@@ -56,8 +56,9 @@ def test_a_loader_s_process_is_deaf_to_a_stop_signal_before_it_has_begun(
     begin = data.worker_init_fn
     slowly = lambda *a, **o: (time.sleep(1), begin(*a, **o))  # noqa: E731
     monkeypatch.setattr(data, "worker_init_fn", slowly)
+    before = set(psutil.Process().children())
     batches = iter(data.val_loader(files, InputSpec(**INPUT), batch_size=2, workers=1))
-    [process] = psutil.Process().children()
+    [process] = set(psutil.Process().children()) - before
     time.sleep(0.3)
     subprocess.run(["kill", str(process.pid)], check=True)  # from us it would hear it
 
