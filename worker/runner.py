@@ -35,6 +35,8 @@ TRAINER = ("-m", "pgd_core.training")  # of Python; or under torchrun
 # How long a finished attempt waits for a storage or a database that is down, before its work is
 # given up.
 _PATIENCE_S = 600.0
+# How long after its end a trainer's own memory may still show on its GPU.
+_SETTLES_S = 2.0
 
 T = TypeVar("T")
 
@@ -204,10 +206,19 @@ class Runner:
             self._shutting_down.is_set,
             options.environment(devices),
         )
-        verdict = verdict_of_exit(ended, folder)
-        if verdict.reason is Reason.BAD_DATASET:  # or did its share go away meanwhile?
-            check_shares(folder, options.dataset_roots)
-        return verdict, folder
+        return self._or_the_machines(verdict_of_exit(ended, folder), folder, devices), folder
+
+    def _or_the_machines(
+        self, verdict: Verdict, folder: Path, devices: Sequence[Device]
+    ) -> Verdict:
+        """The verdict, unless what it blames on the job is seen to be this machine's."""
+        if verdict.reason is Reason.BAD_DATASET:
+            check_shares(folder, self._options.dataset_roots)
+        if verdict.reason is Reason.OUT_OF_MEMORY:
+            self._shutting_down.wait(_SETTLES_S)
+            if used := self._slots.used_by_others(devices):
+                return Verdict(Reason.WORKER_TROUBLE, f"{verdict.message}; meanwhile {used}")
+        return verdict
 
     def _publish(self, folder: Path, claim: Claim, lease: LeaseKeeper) -> list[Artifact]:
         artifacts: list[Artifact] = []

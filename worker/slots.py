@@ -51,6 +51,10 @@ class Slots:
         """Why free devices cannot be used, in words, by slot."""
         return self._troubles(self.free())
 
+    def used_by_others(self, devices: Sequence[Device]) -> str:
+        """Why these devices, whose job has just ended, cannot be used all the same; or ""."""
+        return "; ".join(dict.fromkeys(self._unusable(devices).values()))
+
     def rest(self, why: str, devices: Sequence[Device] | None = None) -> None:
         """Offer these devices, or all, for no job for a while: their machine is in trouble."""
         slots = [device.slot for device in (self._devices if devices is None else devices)]

@@ -41,6 +41,10 @@ def succeed() -> None:
     end("succeeded", "completed", AP=0.5)
 
 
+def run_out_of_memory() -> None:
+    end("failed", "out_of_memory", "CUDA out of memory")
+
+
 def lose_data() -> None:
     """As where the data set's share goes away."""
     Path(RUN["dataset"]["train_annotations"]).unlink()

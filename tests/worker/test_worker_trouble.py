@@ -240,6 +240,31 @@ def test_a_gpu_at_fault_rests_and_the_others_work_on(world, does, reason, used_u
     assert claims == [[1], [1]]
 
 
+@pytest.mark.parametrize(
+    ("stranger", "becomes"),
+    [
+        ("GPU 0 is used by process 7 (python)", ("queued", "worker_trouble", 1, 0)),
+        ("", ("failed", "out_of_memory", 1, 1)),
+    ],
+)
+def test_memory_that_a_stranger_took_meanwhile_is_no_fault_of_the_job(
+    world, monkeypatch, stranger, becomes
+):
+    monkeypatch.setattr("worker.runner._SETTLES_S", 0.0)
+    job, seen = world.submit("run_out_of_memory"), []
+
+    def strangers(devices):  # who came when the job had begun
+        seen.append(devices)
+        return {0: stranger} if stranger and len(seen) > 1 else {}
+
+    slots = Slots(world.devices, strangers)
+    runner = Runner(world.jobs, world.library, world.files, slots, world.options)
+    runner.work()
+
+    assert ended(world, job) == becomes
+    assert stranger in world.jobs.get(job.id).message
+
+
 def test_a_job_that_breaks_each_gpu_fails_at_last(world):
     world.devices = tuple(Device(slot, "H100", f"GPU-{slot}", 80_000) for slot in range(4))
     job = world.submit("gpu_breaks")
