@@ -20,6 +20,7 @@ from pgd_core.datasets.prepared import write_prepared
 from pgd_core.errors import DatasetUnusable
 from pgd_core.files.faults import is_storage_fault
 from pgd_core.files.full_disk import lacks_room
+from pgd_core.files.shares import is_bare
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.jobs.spec import InputSpec
 from pgd_core.training.sampling import Pictures, ResumableBatches, SeededPictures
@@ -39,6 +40,10 @@ def with_prepared_annotations(files: DatasetFiles, folder: Path) -> DatasetFiles
         for split in ("train", "val"):
             source: Path = getattr(files, f"{split}_annotations")
             images: Path = getattr(files, f"{split}_images")
+            if is_bare(images):
+                raise DatasetUnusable(
+                    f"no picture is left in {images}; restore them, or register the data set anew"
+                )
             try:
                 write_prepared(source, prepared[f"{split}_annotations"], images)
                 if rows and split == "val":

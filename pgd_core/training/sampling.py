@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 from pgd_core.errors import DatasetUnusable
 from pgd_core.files.faults import is_storage_fault, storage_fault
+from pgd_core.files.shares import is_bare
 
 Key = tuple[int, int]  # (index of a picture, seed of its augmentation)
 
@@ -87,7 +89,9 @@ class Pictures(Dataset[Any]):
             return self.dataset[index]
         except Exception as error:
             path = self.dataset.get_data_info(index)["img_path"]
-            if is_storage_fault(error):
+            # A run begins with all its pictures there: when they are gone together, nobody deleted
+            # this one.
+            if is_storage_fault(error) or is_bare(Path(self.dataset.data_prefix["img"])):
                 raise storage_fault(f"picture {path}", error) from error
             raise DatasetUnusable(
                 f"picture {path} cannot be read ({type(error).__name__}: {error}); restore it, or "

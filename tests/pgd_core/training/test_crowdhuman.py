@@ -110,6 +110,7 @@ def test_a_coco_data_set_is_prepared_as_before(files: DatasetFiles, tmp_path: Pa
 def test_a_picture_that_vanished_before_its_size_was_read_is_named(
     crowd: DatasetFiles, tmp_path: Path
 ) -> None:
+    (tmp_path / "another.jpg").touch()
     elsewhere = crowd.model_copy(update={"train_images": tmp_path})
     with pytest.raises(DatasetUnusable, match=r"crowd,000000\.jpg"):
         with_prepared_annotations(elsewhere, tmp_path / "work")

@@ -275,6 +275,8 @@ def test_a_teacher_file_that_changed_is_refused(
 def test_a_picture_that_vanished_is_named_in_one_line(
     workers: int, files: DatasetFiles, tmp_path: Path
 ) -> None:
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere" / "another.jpg").touch()
     gone = files.model_copy(update={"train_images": tmp_path / "nowhere"})
     with pytest.raises(DatasetUnusable, match=r"^picture .*nowhere") as told:
         run_in_process(train_run(gone, workers=workers), tmp_path)

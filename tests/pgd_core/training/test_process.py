@@ -12,7 +12,7 @@ import psutil
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from pgd_core.errors import MachineUnusable, ProcessLost
+from pgd_core.errors import DatasetUnusable, MachineUnusable, PgdError, ProcessLost
 from pgd_core.jobs.run import DatasetFiles
 from pgd_core.jobs.spec import InputSpec
 from pgd_core.training import data
@@ -66,27 +66,58 @@ def test_a_loader_s_process_is_deaf_to_a_stop_signal_before_it_has_begun(
 
 
 class _Failing(Dataset[Any]):
-    """One picture, on a disk that fails."""
+    """One picture that cannot be read."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        self.data_prefix, self.error = {"img": str(folder)}, error
 
     def __len__(self) -> int:
         return 1
 
     def __getitem__(self, index: int) -> Any:
-        raise OSError(errno.EIO, "Input/output error")
+        raise self.error
 
     def get_data_info(self, _index: int) -> dict[str, str]:
         return {"img_path": "/data/a.jpg"}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_on_a_failing_disk_is_the_machine_s_trouble_and_not_the_data_set_s(
-    workers: int, files: DatasetFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "others", "error"),
+    [
+        (errno.EIO, True, MachineUnusable),
+        (errno.ENOENT, False, MachineUnusable),  # all are gone: their share went away
+        (errno.ENOENT, True, DatasetUnusable),
+    ],
+)
+def test_a_picture_that_cannot_be_read_may_be_the_machine_s_trouble(
+    number: int,
+    others: bool,
+    error: type[PgdError],
+    workers: int,
+    files: DatasetFiles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loader = DataLoader(Pictures(_Failing()), num_workers=workers)
+    if others:
+        (tmp_path / "b.jpg").touch()
+    pictures = Pictures(_Failing(tmp_path, OSError(number, "no")))
+    loader = DataLoader(pictures, num_workers=workers)
     monkeypatch.setattr(trainer_process, "run_job", lambda *_: list(loader))
 
-    with pytest.raises(MachineUnusable, match=r"^picture /data/a.jpg cannot .*\(OSError: .*log$"):
+    with pytest.raises(error, match=r"^picture /data/a.jpg cannot .*Error: "):
         trainer_process.run_in_process(train_run(files), tmp_path)
+
+
+def test_a_run_that_begins_without_pictures_has_no_data_set(
+    files: DatasetFiles, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    without = files.model_copy(update={"train_images": bare})
+
+    with pytest.raises(DatasetUnusable, match=f"no picture is left in {bare}"):
+        data.with_prepared_annotations(without, tmp_path / "work")
 
 
 def _wrapped() -> Exception:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -92,6 +93,8 @@ def test_the_augmentation_of_a_key_is_always_the_same() -> None:
 
 def test_a_picture_that_cannot_be_read_is_named() -> None:
     class Broken(_Random):
+        data_prefix: ClassVar = {"img": "."}
+
         def __getitem__(self, _index: int) -> float:
             raise OSError("gone")
 
